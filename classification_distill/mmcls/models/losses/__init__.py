@@ -1,0 +1,3 @@
+from .hint import HintLoss
+
+__all__ = ['HintLoss']

@@ -1,0 +1,3 @@
+from .pooled_mlp import PooledMLPHead
+
+__all__ = ['PooledMLPHead']

@@ -1,0 +1,4 @@
+from .base import BaseTeacher
+from .diffusers_teacher import DiffusersTeacher
+
+__all__ = ['BaseTeacher', 'DiffusersTeacher']

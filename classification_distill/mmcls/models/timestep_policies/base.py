@@ -1,0 +1,57 @@
+"""A timestep policy says at which timestep the teacher looks at each image."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass
+class TimestepSample:
+    """One draw of a policy.
+
+    Attributes:
+        t: Timesteps ``(N,)``, int64.
+        log_prob: Log-probability of each draw ``(N,)``; None for policies that do not learn.
+        entropy: Entropy in nats of each image's distribution ``(N,)``; None likewise.
+    """
+
+    t: Tensor
+    log_prob: Tensor | None = None
+    entropy: Tensor | None = None
+
+
+class BaseTimestepPolicy(nn.Module):
+    """Base of all policies; those without parameters have no loss.
+
+    Args:
+        num_timesteps: Number T of the diffusion process's timesteps.
+    """
+
+    #: Whether :meth:`loss` needs the reward of a task head.
+    learns = False
+
+    def __init__(self, num_timesteps: int = 1000):
+        super().__init__()
+        self.num_timesteps = num_timesteps
+
+    def sample(self, images: Tensor) -> TimestepSample:
+        """Choose a timestep for each image.
+
+        Args:
+            images: ``(N, 3, H, W)`` in [-1, 1].
+
+        Returns:
+            TimestepSample: With ``t`` in [0, T).
+        """
+        raise NotImplementedError
+
+    def loss(self, sample: TimestepSample, reward: Tensor) -> dict[str, Tensor]:
+        """Loss of a draw whose reward is ``reward (N,)``, detached."""
+        return {}
+
+    def set_progress(self, progress: float) -> None:
+        """Tell how much of the training is done, from 0 to 1; policies with a schedule follow it."""
+
+    def _check_timestep(self, name: str, value: int) -> None:
+        if not 0 <= value < self.num_timesteps:
+            raise ValueError(f'{name}={value} is not a timestep: expected 0 <= {name} < {self.num_timesteps}.')

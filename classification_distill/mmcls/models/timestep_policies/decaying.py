@@ -1,0 +1,26 @@
+from mmpretrain.registry import MODELS
+
+from .uniform import UniformPolicy
+
+
+@MODELS.register_module()
+class DecayingPolicy(UniformPolicy):
+    """A uniform draw whose upper end falls linearly while the student learns.
+
+    Args:
+        start: Upper end of the range at first, exclusive; None for T.
+        stop: Upper end of the range once ``decay_until`` is reached.
+        decay_until: Share of the training, in (0, 1], after which the range stays as it is.
+        num_timesteps: Number T of the diffusion process's timesteps.
+    """
+
+    def __init__(
+        self, start: int | None = None, stop: int = 1, decay_until: float = 1.0, num_timesteps: int = 1000
+    ):
+        super().__init__(start, num_timesteps)
+        self._check_timestep('stop - 1', stop - 1)
+        self.start, self.stop, self.decay_until = self.max_timestep, stop, decay_until
+
+    def set_progress(self, progress: float) -> None:
+        share = min(progress / self.decay_until, 1.0)
+        self.max_timestep = round(self.start + (self.stop - self.start) * share)
