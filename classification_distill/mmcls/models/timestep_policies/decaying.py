@@ -14,9 +14,7 @@ class DecayingPolicy(UniformPolicy):
         num_timesteps: Number T of the diffusion process's timesteps.
     """
 
-    def __init__(
-        self, start: int | None = None, stop: int = 1, decay_until: float = 1.0, num_timesteps: int = 1000
-    ):
+    def __init__(self, start: int | None = None, stop: int = 1, decay_until: float = 1.0, num_timesteps: int = 1000):
         super().__init__(start, num_timesteps)
         self._check_timestep('stop - 1', stop - 1)
         self.start, self.stop, self.decay_until = self.max_timestep, stop, decay_until

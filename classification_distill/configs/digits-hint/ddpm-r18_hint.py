@@ -1,0 +1,27 @@
+_base_ = ['../_base_/datasets/digits_b64.py', '../_base_/default_runtime.py']
+
+# What configs/teacher/ddpm_digits.py trains.
+pretrained = 'work_dirs/ddpm_digits/pipeline'
+
+model = dict(
+    type='RepFusion',
+    teacher=dict(type='DiffusersTeacher', pretrained=pretrained, layers=['mid_block.resnets.1.conv2']),
+    backbone=dict(type='ResNet_CIFAR', depth=18, stem_channels=16, base_channels=16, out_indices=(3, )),
+    timestep_policy=dict(type='ReinforcePolicy', entropy_weight=0.1),
+    distill_loss=dict(type='HintLoss', loss_weight=1.0),
+    task_head=dict(type='PooledMLPHead', num_classes=10),
+    standardizer=dict(num_bins=1))
+
+train_dataloader = dict(drop_last=True)
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=30)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4))
+param_scheduler = dict(type='CosineAnnealingLR', T_max=30, convert_to_iter_based=True)
+
+custom_hooks = [
+    dict(type='EpochSeedHook'),
+    dict(type='TimestepPolicyHook'),
+    dict(type='TimestepHistogramHook', interval=150),
+]

@@ -1,0 +1,61 @@
+"""From a config and a command line to a Runner, for every tree."""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import Runner
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that training and testing share, under OpenMMLab's names."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go; by default work_dirs/<config name>')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override, as key.sub=value'
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by older launchers')
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config, apply ``--cfg-options``, and settle the launcher and the work directory.
+
+    Raises:
+        FileNotFoundError: When there is no such config.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'There is no config {args.config!r} in {Path.cwd()}.')
+    config = Config.fromfile(args.config)
+    config.merge_from_dict(args.cfg_options)
+    config.launcher = args.launcher
+    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    return config
+
+
+def build_runner(config: Config) -> Runner:
+    """Build the Runner, with or without GPUs, in one process or several."""
+    _refuse_code_in_checkpoints()
+    os.environ.setdefault('LOCAL_RANK', '0')
+    if config.launcher == 'pytorch' and not torch.cuda.is_available():
+        # MMEngine's own set-up calls torch.cuda.set_device; it leaves an initialised process group alone.
+        torch.distributed.init_process_group('gloo')
+        config.model_wrapper_cfg = {
+            'type': 'MMDistributedDataParallel',
+            'device_ids': None,
+            'broadcast_buffers': False,
+            'find_unused_parameters': config.get('find_unused_parameters', False),
+        }
+    return Runner.from_cfg(config)
+
+
+def _refuse_code_in_checkpoints() -> None:
+    """Let torch unpickle tensors and what MMEngine keeps beside them, and nothing that could run code."""
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    scalars = [np.dtype, np._core.multiarray.scalar, np._core.multiarray._reconstruct, np.ndarray]
+    dtypes = [type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32')]
+    torch.serialization.add_safe_globals([HistoryBuffer, *scalars, *dtypes])

@@ -1,0 +1,3 @@
+from .ddpm_trainer import DDPMTrainer
+
+__all__ = ['DDPMTrainer']

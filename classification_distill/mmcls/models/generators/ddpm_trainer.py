@@ -1,0 +1,44 @@
+"""Training of a small diffusion model, for people whose domain has none."""
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from mmengine.model import BaseModel
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from ..images import check_diffusion_range, to_diffusion_range
+
+
+@MODELS.register_module()
+class DDPMTrainer(BaseModel):
+    """A diffusers ``UNet2DModel`` trained to predict the noise (Ho et al., NeurIPS 2020, eq. 14).
+
+    Args:
+        unet: Settings of ``UNet2DModel``.
+        scheduler: Settings of ``DDPMScheduler``.
+        data_preprocessor: As for any classifier; the images are brought to [-1, 1] from its mean and std.
+    """
+
+    def __init__(self, unet: dict, scheduler: dict | None = None, data_preprocessor: dict | None = None):
+        super().__init__(data_preprocessor={'type': 'ClsDataPreprocessor'} | dict(data_preprocessor or {}))
+        self.unet = UNet2DModel(**unet)
+        self.scheduler = DDPMScheduler(**(scheduler or {}))
+        self._range_checked = False
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'loss') -> dict[str, Tensor]:
+        """Mean squared error of the predicted noise for images ``(N, 3, H, W)``; the only mode is ``'loss'``."""
+        if mode != 'loss':
+            raise ValueError(f'DDPMTrainer only trains; mode={mode!r} is not one of its modes.')
+        images = to_diffusion_range(inputs, self.data_preprocessor)
+        if not self._range_checked:
+            check_diffusion_range(images)
+            self._range_checked = True
+        t = torch.randint(self.scheduler.config.num_train_timesteps, (len(images),), device=images.device)
+        noise = torch.randn_like(images)
+        predicted = self.unet(self.scheduler.add_noise(images, noise, t), t).sample
+        return {'loss_noise': F.mse_loss(predicted.float(), noise)}
+
+    def pipeline(self) -> DDPMPipeline:
+        """The diffusers pipeline around the model's own U-Net."""
+        return DDPMPipeline(self.unet, self.scheduler)

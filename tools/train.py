@@ -1,0 +1,53 @@
+"""Train a model of any tree: python tools/train.py <CONFIG> [--work-dir DIR] [--resume [CHECKPOINT]] ..."""
+
+import argparse
+
+from mmcls.engine.launch import add_common_arguments, build_runner, load_config
+from mmcls.engine.pretrained import check_pretrained_weights
+from mmengine.model import is_model_wrapper
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model')
+    add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from the newest checkpoint in the work directory, or from a given one',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch size'
+    )
+    parser.add_argument(
+        '--allow-partial-init', action='store_true', help='go on where a pretrained checkpoint fits only in part'
+    )
+    return parser.parse_args()
+
+
+def apply_arguments(config, args: argparse.Namespace) -> None:
+    if args.resume:
+        config.resume = True
+        config.load_from = None if args.resume == 'auto' else args.resume
+    if args.amp:
+        config.optim_wrapper.update(type='AmpOptimWrapper')
+        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in config.get('auto_scale_lr', {}):
+            raise SystemExit('--auto-scale-lr: the config does not say auto_scale_lr = dict(base_batch_size=...).')
+        config.auto_scale_lr.enable = True
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args)
+    apply_arguments(config, args)
+    runner = build_runner(config)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    check_pretrained_weights(model, config, args.allow_partial_init)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
