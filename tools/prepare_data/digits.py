@@ -1,8 +1,8 @@
 """Write scikit-learn's handwritten digits as an image folder: python tools/prepare_data/digits.py [FOLDER]
 
-1,797 grey images of 8x8 pixels (UCI, Alpaydin and Kaynak 1998) that come with scikit-learn. The split is stratified and
-fixed: 1,000 images to train on and 797 to test. ``meta/train_<N>_<K>.txt`` are nested stratified subsets of N labels, for
-K = 0 to 4, for experiments with few labels.
+1,797 grey images of 8x8 pixels (UCI, Alpaydin and Kaynak 1998) that come with scikit-learn. The split is stratified
+and fixed: 1,000 images to train on and 797 to test. ``meta/train_<N>_<K>.txt`` are nested stratified subsets of N
+labels, for K = 0 to 4, for experiments with few labels.
 """
 
 import argparse

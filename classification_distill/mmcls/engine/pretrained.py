@@ -43,7 +43,7 @@ def check_pretrained_weights(model: nn.Module, config: Config | dict, allow_part
                 raise PretrainedWeightsError(
                     f'{field} does not fit the model. {summary}.\n  '
                     + '\n  '.join(problems)
-                    + '\nGive the checkpoint and prefix of the same architecture, or allow it with --allow-partial-init.'
+                    + '\nGive checkpoint and prefix of the same architecture, or allow it by --allow-partial-init.'
                 )
             logger.info(summary)
             for problem in problems:

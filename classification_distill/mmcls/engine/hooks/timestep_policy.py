@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -61,9 +60,7 @@ class TimestepHistogramHook(Hook):
         figure = Figure(figsize=(5, 2.5), layout='constrained')
         axes = figure.subplots()
         width = self._num_timesteps / self.num_bins
-        axes.bar(
-            np.arange(self.num_bins) * width, counts, width=width, align='edge', color=matplotlib.colormaps['tab10'](0)
-        )
+        axes.bar(np.arange(self.num_bins) * width, counts, width=width, align='edge')
         axes.set(xlabel='timestep', ylabel='images', title=f'timesteps chosen, up to iteration {step}')
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

@@ -45,8 +45,8 @@ def _load_pipeline(pretrained: str) -> DDPMPipeline:
         raise FileNotFoundError('teacher.pretrained is empty: give a hub id or the folder of a diffusers pipeline.')
     if folder.exists() and not (folder / 'model_index.json').is_file():
         raise FileNotFoundError(
-            f'teacher.pretrained={pretrained!r} is no diffusers pipeline: it holds no model_index.json. Give the folder '
-            'that pipeline.save_pretrained() wrote.'
+            f'teacher.pretrained={pretrained!r} is no diffusers pipeline: it holds no model_index.json. Give the '
+            'folder that pipeline.save_pretrained() wrote.'
         )
     try:
         pipeline = DDPMPipeline.from_pretrained(pretrained)

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Install RepFusion and all it needs into .venv (or $VENV): bash tools/install.sh
+# Does nothing when it is already installed and neither requirements.txt, pyproject.toml nor this script has changed.
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+VENV=${VENV:-$ROOT/.venv}
+NEEDED_GB=8
+
+fail() { echo "install.sh: $*" >&2; exit 1; }
+
+stamp() { cat "$ROOT/requirements.txt" "$ROOT/pyproject.toml" "$ROOT/tools/install.sh" <(echo "$ROOT") | sha256sum | cut -d' ' -f1; }
+
+if [ -x "$VENV/bin/python" ] && [ "$(cat "$VENV/repfusion.stamp" 2>/dev/null)" = "$(stamp)" ]; then
+    exit 0
+fi
+
+BASE=$(command -v "${BASE_PYTHON:-python3}") || fail "python3 was not found. Install Python 3.10 or newer, or name one in BASE_PYTHON."
+"$BASE" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    fail "$BASE is $("$BASE" -V), and RepFusion needs Python 3.10 or newer. Name one in BASE_PYTHON, e.g. BASE_PYTHON=python3.11."
+"$BASE" -c 'import venv, ensurepip' 2>/dev/null || fail "$BASE has no venv module. On Debian and Ubuntu: apt-get install python3-venv."
+command -v cc >/dev/null || command -v gcc >/dev/null ||
+    fail "no C compiler was found; xtcocotools is built here. On Debian and Ubuntu: apt-get install gcc python3-dev."
+"$BASE" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+    fail "Python.h of $BASE is missing; xtcocotools is built here. On Debian and Ubuntu: apt-get install python3-dev."
+if [ ! -x "$VENV/bin/python" ]; then
+    mkdir -p "$(dirname "$VENV")"
+    free_gb=$(df -Pk "$(dirname "$VENV")" | awk 'NR == 2 {print int($4 / 1048576)}')
+    [ "$free_gb" -ge "$NEEDED_GB" ] || fail "$(dirname "$VENV") has $free_gb GB free; the environment needs $NEEDED_GB GB. Name another place in VENV."
+    "$BASE" -m venv "$VENV"
+fi
+
+PIP=("$VENV/bin/python" -m pip --disable-pip-version-check)
+echo "Installing RepFusion into $VENV (about 6 GB, a few minutes) ..."
+"${PIP[@]}" install -q -r "$ROOT/requirements.txt"
+# Without their dependencies: mmcv-lite asks for upstream mmengine, which would overwrite onedl-mmengine, and mmpose for
+# chumpy, which no longer builds and serves 3-D bodies only.
+"${PIP[@]}" install -q --no-deps mmcv-lite==2.1.0 mmpose==1.1.0
+# Built here: its wheel is compiled against numpy 1.
+"${PIP[@]}" install -q --no-deps --no-build-isolation --no-binary xtcocotools xtcocotools==1.14.3
+"${PIP[@]}" install -q --no-deps --no-build-isolation -e "$ROOT"
+"$VENV/bin/python" -c 'import mmcls, mmpretrain, mmseg, mmpose, xtcocotools' >/dev/null ||
+    fail "the environment in $VENV does not import; remove that folder and run this again."
+stamp >"$VENV/repfusion.stamp"
+echo "Installed."

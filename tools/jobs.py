@@ -1,0 +1,120 @@
+"""Runs training commands that build on each other: a few at a time, each at most once, and on where it was killed."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parent
+TREE = TOOLS.parent / 'classification_distill'
+
+
+@dataclass
+class Job:
+    """One run of tools/train.py.
+
+    Attributes:
+        name: What a person reads while it runs.
+        config: Config file, relative to classification_distill.
+        work_dir: Its work directory.
+        options: ``--cfg-options`` as a dict.
+        needs: Jobs that must have ended before.
+    """
+
+    name: str
+    config: str
+    work_dir: Path
+    options: dict = field(default_factory=dict)
+    needs: tuple['Job', ...] = ()
+
+    @property
+    def command(self) -> list[str]:
+        options = [f'{key}={value}' for key, value in self.options.items()]
+        command = ['tools/train.py', self.config, '--work-dir', str(self.work_dir), '--resume']
+        return command + (['--cfg-options', *options] if options else [])
+
+    @property
+    def recipe(self) -> dict:
+        """What the result depends on: the command, the config's text, and the same of the jobs it needs."""
+        text = (TREE / self.config).read_text()
+        return {'command': self.command, 'config': text, 'needs': [job.recipe for job in self.needs]}
+
+    @property
+    def done(self) -> bool:
+        path = self.work_dir / 'done.json'
+        return path.is_file() and json.loads(path.read_text()) == self.recipe
+
+    def mark_done(self) -> None:
+        partial = self.work_dir / 'done.json.partial'
+        partial.write_text(json.dumps(self.recipe))
+        partial.replace(self.work_dir / 'done.json')
+
+    def metric(self, key: str) -> float:
+        """The last value of ``key`` that the run logged."""
+        newest = max(self.work_dir.glob('*/vis_data/scalars.json'))
+        rows = [json.loads(line) for line in newest.read_text().splitlines()]
+        return [row[key] for row in rows if key in row][-1]
+
+    def progress(self) -> str:
+        lines = (self.work_dir / 'train.log').read_text(errors='replace').splitlines()
+        steps = [line for line in lines if '(train)' in line]
+        return steps[-1].split('(train)')[1].split('lr:')[0].strip() if steps else 'starting'
+
+
+def run_jobs(jobs: list[Job], num_parallel: int) -> None:
+    """Run those of ``jobs`` that are not done, in an order that respects what they need.
+
+    Raises:
+        SystemExit: When one fails, with the end of its log; the others are stopped.
+    """
+    waiting = [job for job in jobs if not job.done]
+    total, started_at = len(jobs), {}
+    if len(waiting) < total:
+        print(f'{total - len(waiting)} of {total} runs are done already.', flush=True)
+    running: dict[subprocess.Popen, Job] = {}
+    try:
+        while waiting or running:
+            for job in [job for job in waiting if all(need.done for need in job.needs)][: num_parallel - len(running)]:
+                waiting.remove(job)
+                process = _start(job)
+                running[process], started_at[process] = job, time.monotonic()
+            time.sleep(0.5)
+            for process in [process for process in running if process.poll() is not None]:
+                job = running.pop(process)
+                if process.returncode:
+                    _fail(job)
+                job.mark_done()
+                number = total - len(waiting) - len(running)
+                seconds = time.monotonic() - started_at[process]
+                print(f'\r\033[K[{number}/{total}] {job.name} ({seconds:.0f} s)', flush=True)
+            if running and sys.stdout.isatty():
+                states = '; '.join(f'{job.name}: {job.progress()}' for job in running.values())
+                print(f'\r\033[K{states[:100]}', end='', flush=True)
+    finally:
+        for process in running:
+            process.terminate()
+
+
+def _start(job: Job) -> subprocess.Popen:
+    job.work_dir.mkdir(parents=True, exist_ok=True)
+    recipe = job.work_dir / 'recipe.json'
+    if recipe.is_file() and json.loads(recipe.read_text()) != job.recipe:
+        for checkpoint in job.work_dir.glob('*.pth'):  # of other settings: not to be resumed
+            checkpoint.unlink()
+        (job.work_dir / 'last_checkpoint').unlink(missing_ok=True)
+    recipe.write_text(json.dumps(job.recipe))
+    # One thread each: several small processes with two threads each are up to ten times slower.
+    environment = os.environ | {'OMP_NUM_THREADS': '1'}
+    with open(job.work_dir / 'train.log', 'w') as log:
+        return subprocess.Popen([sys.executable, *job.command], cwd=TREE, stdout=log, stderr=log, env=environment)
+
+
+def _fail(job: Job) -> None:
+    log = job.work_dir / 'train.log'
+    end = '\n'.join(log.read_text(errors='replace').splitlines()[-15:])
+    raise SystemExit(
+        f'\n{job.name} failed. The end of {log}:\n{end}\nOnce mended, call the demo again: it goes on there.'
+    )
