@@ -6,6 +6,8 @@ model = dict(
     neck=dict(type='GlobalAveragePooling'),
     head=dict(type='LinearClsHead', num_classes=10, in_channels=128, loss=dict(type='CrossEntropyLoss')))
 
+# Batches run over the ends of epochs: 50 labels then train as many iterations of 64 as 1,000 do.
+train_dataloader = dict(sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True))
 train_cfg = dict(by_epoch=False, max_iters=320, val_interval=320)
 val_cfg = dict()
 test_cfg = dict()

@@ -4,4 +4,4 @@ _base_ = 'r18_b64_digits_finetune.py'
 distilled = 'work_dirs/ddpm-r18_hint/epoch_30.pth'
 
 model = dict(
-    backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint=distilled, prefix='student.backbone.')))
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=distilled, prefix='student.backbone.')))
