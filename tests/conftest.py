@@ -1,0 +1,50 @@
+import sys
+from pathlib import Path
+
+import mmcls  # noqa: F401
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from mmengine.registry import init_default_scope
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / 'tools'))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+
+
+def tiny_unet(**settings) -> UNet2DModel:
+    return UNet2DModel(
+        **{
+            'sample_size': 8,
+            'block_out_channels': (8, 16),
+            'layers_per_block': 1,
+            'down_block_types': ('DownBlock2D', 'AttnDownBlock2D'),
+            'up_block_types': ('AttnUpBlock2D', 'UpBlock2D'),
+            'attention_head_dim': 8,
+            'norm_num_groups': 4,
+        }
+        | settings
+    )
+
+
+@pytest.fixture(scope='session')
+def pipeline_folder(tmp_path_factory) -> str:
+    """A real, tiny diffusers pipeline with random weights."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp('pipeline')
+    DDPMPipeline(tiny_unet(), DDPMScheduler()).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope='session')
+def digits(tmp_path_factory) -> Path:
+    from prepare_data.digits import write_digits
+
+    folder = tmp_path_factory.mktemp('data') / 'digits'
+    write_digits(folder)
+    return folder

@@ -1,0 +1,117 @@
+"""The policies; REINFORCE on a planted problem, where the right timesteps are known."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmcls.models import DecayingPolicy, FixedPolicy, ReinforcePolicy, UniformPolicy
+from mmcls.models.timestep_policies import TimestepSample
+from mmpretrain.registry import MODELS
+
+WINDOWS = torch.tensor([[100, 250], [600, 800]])  # right timesteps of dark and of bright images
+
+
+def planted_batch(size: int):
+    kind = torch.randint(2, (size,))
+    images = torch.randn(size, 3, 16, 16) * 0.3 + (kind.float() - 0.5)[:, None, None, None]
+    return images.clamp(-1, 1), kind
+
+
+def in_window(t, kind):
+    low, high = WINDOWS[kind].T
+    return (low <= t) & (t < high)
+
+
+def train_policy(policy, use_reward: bool, steps: int = 400):
+    """A fake teacher shows the class only inside the window; a head learns from its features; the policy from both."""
+    head = torch.nn.Linear(10, 10)
+    optimizer = torch.optim.Adam([*policy.parameters(), *head.parameters()], lr=2e-3)
+    for step in range(steps):
+        policy.set_progress(step / steps)
+        images, kind = planted_batch(64)
+        label = torch.randint(10, (64,))
+        sample = policy.sample(images)
+        features = F.one_hot(label, 10) * 5.0 * in_window(sample.t, kind)[:, None] + 0.1 * torch.randn(64, 10)
+        task_loss = F.cross_entropy(head(features), label, reduction='none')
+        reward = -task_loss.detach() if use_reward else torch.zeros(64)
+        loss = task_loss.mean() + sum(policy.loss(sample, reward).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize(('use_reward', 'learns'), [(True, True), (False, False)])
+def test_learns_the_window_of_each_image(use_reward, learns):
+    policy = ReinforcePolicy(entropy_weight=0.01, image_size=16)
+    train_policy(policy, use_reward)
+    images, kind = planted_batch(1000)
+    share = in_window(policy.sample(images).t, kind).float().mean()
+    assert (share >= 0.97) == learns, share
+
+
+def test_policy_has_defaults_and_starts_uniform():
+    policy = MODELS.build({'type': 'ReinforcePolicy', 'entropy_weight': 0.1})
+    probs = policy.distribution(torch.rand(2, 3, 32, 32)).probs
+    assert torch.allclose(probs, torch.full((2, 1000), 1e-3))
+
+
+def test_number_of_strides_follows_the_image_size():
+    for size, strides in ((8, 1), (32, 3), (256, 6)):
+        net = ReinforcePolicy(image_size=size).net
+        assert sum(getattr(layer, 'stride', 1) == (2, 2) for layer in net) == strides
+        assert net(torch.zeros(1, 3, size, size)).shape == (1, 1000)
+
+
+def test_coarser_grid():
+    policy = ReinforcePolicy(timesteps=10, image_size=8)
+    assert policy.grid.tolist() == list(range(0, 1000, 100))
+    assert set(policy.sample(torch.rand(200, 3, 8, 8)).t.tolist()) <= set(range(0, 1000, 100))
+    with pytest.raises(ValueError, match='expected 2 to 1000'):
+        ReinforcePolicy(timesteps=1001)
+
+
+def test_loss_is_the_policy_gradient_with_a_running_baseline():
+    policy = ReinforcePolicy(entropy_weight=0.5, baseline_momentum=0.1, image_size=8)
+    sample = TimestepSample(torch.zeros(2), log_prob=torch.tensor([-1.0, -2.0]), entropy=torch.tensor([3.0, 5.0]))
+    first = policy.loss(sample, torch.tensor([1.0, 3.0]))  # baseline 2, their own mean
+    assert first['loss_policy'].item() == pytest.approx(-((1 - 2) * -1 + (3 - 2) * -2) / 2)
+    assert first['loss_entropy'].item() == pytest.approx(-0.5 * 4)
+    policy.loss(sample, torch.tensor([12.0, 12.0]))  # baseline moves to 0.9 * 2 + 0.1 * 12
+    third = policy.loss(sample, torch.tensor([4.0, 4.0]))
+    assert third['loss_policy'].item() == pytest.approx(-((4 - 3) * -1 + (4 - 3) * -2) / 2)
+    plain = ReinforcePolicy(baseline='none', image_size=8).loss(sample, torch.tensor([1.0, 3.0]))
+    assert plain['loss_policy'].item() == pytest.approx(-(1 * -1 + 3 * -2) / 2)
+
+
+def test_entropy_weight_decays():
+    policy = ReinforcePolicy(entropy_weight=0.2, entropy_decay_until=0.5, image_size=8)
+    weights = []
+    for progress in (0, 0.25, 0.5, 1):
+        policy.set_progress(progress)
+        weights.append(policy.entropy_weight)
+    assert weights == pytest.approx([0.2, 0.1, 0, 0])
+
+
+def test_evaluation_takes_the_most_probable_timestep():
+    policy = ReinforcePolicy(image_size=8).eval()
+    policy.net[-1].bias.data[123] = 1
+    assert policy.sample(torch.rand(5, 3, 8, 8)).t.tolist() == [123] * 5
+
+
+def test_policies_that_do_not_learn():
+    images = torch.zeros(500, 3, 8, 8)
+    assert FixedPolicy(timestep=7).sample(images).t.unique().tolist() == [7]
+    t = UniformPolicy(max_timestep=50).sample(images).t
+    assert 0 <= t.min() < 5 and 45 < t.max() < 50 and t.dtype == torch.int64
+    decaying = DecayingPolicy(start=1000, stop=100, decay_until=0.5)
+    decaying.set_progress(0.25)
+    assert decaying.max_timestep == 550
+    decaying.set_progress(0.9)
+    assert decaying.sample(images).t.max() < 100
+
+
+@pytest.mark.parametrize(
+    'build', [lambda: FixedPolicy(1000), lambda: UniformPolicy(1001), lambda: DecayingPolicy(stop=0)]
+)
+def test_timesteps_out_of_range_are_refused(build):
+    with pytest.raises(ValueError, match='is not a timestep'):
+        build()
