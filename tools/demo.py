@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -74,17 +73,14 @@ def main() -> None:
     if not is_complete(FOLDER):
         write_digits(FOLDER)
     jobs = plan(full)
-    # Long chains first: what everything waits for must not queue behind what nothing waits for.
-    run_jobs(
-        sorted(in_order(list(jobs.values())), key=lambda job: not job.needs and 'scratch' in job.name),
-        os.cpu_count() or 1,
-    )
+    # What others wait for first, and beside it what waits for nothing.
+    ordered = sorted(in_order(list(jobs.values())), key=lambda job: job.config.startswith(FINETUNE))
+    run_jobs(ordered, os.cpu_count())
     accuracy = {key: job.metric('accuracy/top1') for key, job in jobs.items()}
-    histograms = {
-        job.needs[0].work_dir / 'timestep_histogram.jsonl' for (start, *_), job in jobs.items() if start == 'REINFORCE'
-    }
-    print(demo_report.write(accuracy, sorted(histograms), WORK_DIR, 'full' if full else 'quick'))
+    distillations = {job.needs[0].work_dir for (start, *_), job in jobs.items() if start == 'REINFORCE'}
+    histograms = [folder / 'timestep_histogram.jsonl' for folder in sorted(distillations)]
+    print(demo_report.write(accuracy, histograms, WORK_DIR, 'full' if full else 'quick'))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

@@ -115,6 +115,4 @@ def _start(job: Job) -> subprocess.Popen:
 def _fail(job: Job) -> None:
     log = job.work_dir / 'train.log'
     end = '\n'.join(log.read_text(errors='replace').splitlines()[-15:])
-    raise SystemExit(
-        f'\n{job.name} failed. The end of {log}:\n{end}\nOnce mended, call the demo again: it goes on there.'
-    )
+    raise SystemExit(f'\n{job.name} failed. The end of {log}:\n{end}\nOnce mended, call it again: it goes on there.')
