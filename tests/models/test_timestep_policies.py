@@ -101,7 +101,9 @@ def test_policies_that_do_not_learn():
     images = torch.zeros(500, 3, 8, 8)
     assert FixedPolicy(timestep=7).sample(images).t.unique().tolist() == [7]
     t = UniformPolicy(max_timestep=50).sample(images).t
-    assert 0 <= t.min() < 5 and 45 < t.max() < 50 and t.dtype == torch.int64
+    assert 0 <= t.min() < 5
+    assert 45 < t.max() < 50
+    assert t.dtype == torch.int64
     decaying = DecayingPolicy(start=1000, stop=100, decay_until=0.5)
     decaying.set_progress(0.25)
     assert decaying.max_timestep == 550

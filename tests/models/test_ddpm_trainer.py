@@ -1,0 +1,26 @@
+import pytest
+import torch
+from mmcls.models import DDPMTrainer
+
+UNET = {
+    'sample_size': 8,
+    'block_out_channels': (8, 8),
+    'layers_per_block': 1,
+    'down_block_types': ('DownBlock2D', 'DownBlock2D'),
+    'up_block_types': ('UpBlock2D', 'UpBlock2D'),
+    'norm_num_groups': 4,
+}
+
+
+def test_loss_is_the_error_of_the_predicted_noise(monkeypatch):
+    model = DDPMTrainer(UNET)
+    noise = torch.randn(4, 3, 8, 8)
+    monkeypatch.setattr(torch, 'randn_like', lambda images: noise)
+    model.unet.forward = lambda noisy, t: type('Output', (), {'sample': noise + 0.5})
+    loss = model(torch.randint(256, (4, 3, 8, 8)).float())['loss_noise']
+    assert loss.item() == pytest.approx(0.25, rel=1e-5)
+
+
+def test_only_trains():
+    with pytest.raises(ValueError, match='only trains'):
+        DDPMTrainer(UNET)(torch.zeros(1, 3, 8, 8), mode='predict')

@@ -1,0 +1,109 @@
+import pytest
+import torch
+from mmengine.model import ExponentialMovingAverage
+from mmengine.optim import OptimWrapper
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+
+MIDDLE = 'mid_block.resnets.1.conv2'
+
+
+def build(pipeline_folder, **settings):
+    config = {
+        'type': 'RepFusion',
+        'teacher': {'type': 'DiffusersTeacher', 'pretrained': pipeline_folder, 'layers': [MIDDLE]},
+        'backbone': {'type': 'ResNet_CIFAR', 'depth': 18, 'stem_channels': 4, 'base_channels': 4, 'out_indices': (3,)},
+        'timestep_policy': {'type': 'ReinforcePolicy'},
+        'distill_loss': {'type': 'HintLoss'},
+        'task_head': {'type': 'PooledMLPHead', 'num_classes': 10},
+        'standardizer': {},
+        'data_preprocessor': {'mean': [120.0, 110.0, 100.0], 'std': [60.0, 50.0, 40.0]},
+    }
+    return MODELS.build(config | settings)
+
+
+def batch(size=8):
+    inputs = [torch.randint(256, (3, 8, 8), dtype=torch.uint8) for _ in range(size)]
+    return {'inputs': inputs, 'data_samples': [DataSample().set_gt_label(i % 10) for i in range(size)]}
+
+
+def test_a_step_logs_losses_and_diagnostics(pipeline_folder):
+    model = build(pipeline_folder)
+    data = model.data_preprocessor(batch(), training=True)
+    losses = model(**data, mode='loss')
+    total, logged = model.parse_losses(losses)
+    weighted = {'loss_distill_mid_block_resnets_1_conv2', 'loss_task', 'loss_policy', 'loss_entropy'}
+    assert set(losses) == weighted | {'reward', 'policy_entropy', 'timestep_mean'}
+    assert total.item() == pytest.approx(sum(losses[key].item() for key in weighted), rel=1e-5)
+    assert losses['reward'].item() == pytest.approx(-losses['loss_task'].item(), rel=1e-5)
+    assert not losses['reward'].requires_grad
+    assert logged['policy_entropy'].item() == pytest.approx(torch.log(torch.tensor(1000.0)).item(), rel=1e-5)
+
+
+def test_the_teacher_sees_the_pixels_whatever_the_students_normalisation(pipeline_folder):
+    seen = []
+    for preprocessor in ({}, {'mean': [120.0, 110.0, 100.0], 'std': [60.0, 50.0, 40.0]}):
+        model = build(pipeline_folder, timestep_policy={'type': 'FixedPolicy'}, data_preprocessor=preprocessor)
+        model.teacher.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        torch.manual_seed(0)
+        raw = batch()
+        model(**model.data_preprocessor(raw, training=True), mode='loss')
+    expected = torch.stack(raw['inputs']).float() / 127.5 - 1
+    for images in seen:
+        assert torch.allclose(images, expected, atol=1e-5)
+
+
+def test_images_that_are_no_pixels_are_refused(pipeline_folder):
+    model = build(pipeline_folder)
+    data = model.data_preprocessor({'inputs': [torch.rand(3, 8, 8)] * 4, 'data_samples': batch(4)['data_samples']})
+    with pytest.raises(ValueError, match=r'expected \[-1, 1\]'):
+        model(**data, mode='loss')
+
+
+def test_the_teacher_never_changes_and_is_in_no_checkpoint(pipeline_folder):
+    model = build(pipeline_folder)
+    before = {key: value.clone() for key, value in model.teacher.network.state_dict().items()}
+    student = {key: value.clone() for key, value in model.student.state_dict().items()}
+    average = ExponentialMovingAverage(model, momentum=0.5)
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1))
+    for _ in range(3):
+        model.train()
+        model.train_step(batch(), optimizer)
+        average.update_parameters(model)
+    assert all(torch.equal(before[key], value) for key, value in model.teacher.network.state_dict().items())
+    assert not all(torch.equal(student[key], value) for key, value in model.student.state_dict().items())
+    assert not any('teacher' in key for key in [*model.state_dict(), *average.state_dict()])
+    assert average.module.teacher.network is model.teacher.network
+    build(pipeline_folder).load_state_dict(model.state_dict())
+
+
+def test_predict_uses_the_task_head(pipeline_folder):
+    model = build(pipeline_folder).eval()
+    data = model.data_preprocessor(batch())
+    predictions = model(**data, mode='predict')
+    assert all(sample.pred_score.sum().item() == pytest.approx(1) for sample in predictions)
+    headless = build(pipeline_folder, task_head=None, timestep_policy={'type': 'UniformPolicy'})
+    with pytest.raises(ValueError, match='task_head'):
+        headless(**data, mode='predict')
+
+
+def test_a_policy_that_learns_needs_a_task_head(pipeline_folder):
+    with pytest.raises(ValueError, match='give the model a task_head'):
+        build(pipeline_folder, task_head=None)
+
+
+def test_student_features_and_layers_must_pair_up(pipeline_folder):
+    backbone = {'type': 'ResNet_CIFAR', 'depth': 18, 'base_channels': 4, 'stem_channels': 4, 'out_indices': (2, 3)}
+    with pytest.raises(ValueError, match=r'gives 2 feature\(s\) and the teacher 1'):
+        build(pipeline_folder, backbone=backbone)
+
+
+def test_two_layers_with_dense_features(pipeline_folder):
+    model = build(
+        pipeline_folder,
+        teacher={'type': 'DiffusersTeacher', 'pretrained': pipeline_folder, 'layers': ['down_blocks.0', MIDDLE]},
+        backbone={'type': 'ResNet_CIFAR', 'depth': 18, 'base_channels': 4, 'stem_channels': 4, 'out_indices': (0, 3)},
+        distill_loss={'type': 'HintLoss', 'pooled': False},
+    )
+    losses = model(**model.data_preprocessor(batch(), training=True), mode='loss')
+    assert {'loss_distill_mid_block_resnets_1_conv2', 'loss_distill_down_blocks_0'} <= set(losses)

@@ -1,0 +1,172 @@
+"""Real runs of tools/ from the tree's folder, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+TREE = Path(__file__).resolve().parents[2] / 'classification_distill'
+DISTILL = 'configs/digits-hint/ddpm-r18_hint.py'
+SMALL = ['model.backbone.base_channels=4', 'model.backbone.stem_channels=4']
+
+
+def environment():
+    path = str(Path(__file__).parent)  # for custom_imports
+    return os.environ | {'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'PYTHONPATH': path}
+
+
+def run(*command, check=True, **settings):
+    result = subprocess.run(
+        command, cwd=TREE, capture_output=True, text=True, env=environment(), timeout=280, **settings
+    )
+    assert not check or result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result
+
+
+def train(config, work_dir, options, *args, **settings):
+    command = [sys.executable, 'tools/train.py', config, '--work-dir', work_dir, *args, '--cfg-options', *options]
+    return run(*command, **settings)
+
+
+def rows(work_dir, key):
+    newest = max(Path(work_dir).glob('*/vis_data/scalars.json'))
+    return [row[key] for row in map(json.loads, newest.read_text().splitlines()) if key in row]
+
+
+def distill_options(digits, pipeline_folder, epochs=2, samples=192):
+    return [
+        *SMALL,
+        f'model.teacher.pretrained={pipeline_folder}',
+        f'train_dataloader.dataset.data_root={digits}',
+        f'train_dataloader.dataset.indices={samples}',
+        f'val_dataloader.dataset.data_root={digits}',
+        'val_dataloader.dataset.indices=64',
+        f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.val_interval={epochs}',
+        'default_hooks.logger.interval=1',
+    ]
+
+
+def finetune_options(digits, checkpoint):
+    return [
+        *SMALL,
+        'model.head.in_channels=32',
+        f'model.backbone.init_cfg.checkpoint={checkpoint}',
+        f'train_dataloader.dataset.data_root={digits}',
+        f'val_dataloader.dataset.data_root={digits}',
+        f'test_dataloader.dataset.data_root={digits}',
+        'train_cfg.max_iters=4',
+        'train_cfg.val_interval=4',
+        'default_hooks.checkpoint.interval=4',
+    ]
+
+
+def test_distil_fine_tune_and_test(digits, pipeline_folder, tmp_path):
+    distilled = tmp_path / 'distill' / 'epoch_2.pth'
+    run('bash', 'tools/dist_train.sh', DISTILL, '1', '--work-dir', distilled.parent,
+        '--cfg-options', *distill_options(digits, pipeline_folder))  # fmt: skip
+    histogram = (distilled.parent / 'timestep_histogram.jsonl').read_text().splitlines()
+    assert sum(json.loads(histogram[-1])['counts']) == 2 * 192
+    assert list(distilled.parent.glob('*/vis_data/vis_image/timesteps*.png'))
+
+    config = 'configs/baseline/r18_b64_digits_finetune_repfusion.py'
+    options = finetune_options(digits, distilled)
+    result = train(config, tmp_path / 'finetune', options)
+    assert f'backbone: 120 of 120 tensors from {distilled}' in result.stdout + result.stderr
+    out = tmp_path / 'metrics.json'
+    run('bash', 'tools/dist_test.sh', config, tmp_path / 'finetune' / 'iter_4.pth', '2', '--out', out,
+        '--work-dir', tmp_path / 'test', '--cfg-options', *options)  # fmt: skip
+    tested = json.loads(out.read_text())['accuracy/top1']
+    assert tested == pytest.approx(rows(tmp_path / 'finetune', 'accuracy/top1')[-1], abs=1e-3)
+
+
+def test_weights_that_do_not_load_stop_the_run_before_it_begins(digits, tmp_path):
+    options = finetune_options(digits, tmp_path / 'none.pth')
+    config = 'configs/baseline/r18_b64_digits_finetune_repfusion.py'
+    result = train(config, tmp_path / 'run', options, check=False)
+    assert result.returncode
+    assert "model.backbone.init_cfg.checkpoint='" in result.stderr
+    assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def test_two_processes_give_the_losses_of_one_with_twice_the_batch(digits, pipeline_folder, tmp_path):
+    plain = [
+        *distill_options(digits, pipeline_folder, epochs=1),
+        "model.timestep_policy=dict(_delete_=True, type='FixedPolicy', timestep=50)",
+        'train_dataloader.dataset.pipeline=[dict(type="LoadImageFromFile"), dict(type="PackInputs")]',
+        "optim_wrapper.optimizer=dict(_delete_=True, type='SGD', lr=0.01)",
+        'model.backbone.norm_cfg=dict(type="GN", num_groups=2)',
+        'custom_imports.imports=["mmcls","tests_rank_loss"]',
+        'custom_hooks=[dict(type="RankLossHook")]',
+    ]
+    losses = {}
+    for processes, batch_size in ((1, 64), (2, 32)):
+        work_dir = tmp_path / str(processes)
+        run('bash', 'tools/dist_train.sh', DISTILL, str(processes), '--work-dir', work_dir,
+            '--cfg-options', *plain, f'train_dataloader.batch_size={batch_size}')  # fmt: skip
+        ranks = [json.loads(path.read_text()) for path in sorted(work_dir.glob('rank*.json'))]
+        assert len(ranks) == processes
+        losses[processes] = torch.tensor(ranks).mean(0)
+    assert len(losses[1]) == 3
+    assert torch.allclose(losses[1], losses[2], atol=1e-4)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_killed_and_resumed_ends_in_the_same_weights(digits, pipeline_folder, tmp_path, workers):
+    options = [
+        *distill_options(digits, pipeline_folder, epochs=4, samples=320),
+        f'train_dataloader.num_workers={workers}',
+    ]
+    train(DISTILL, tmp_path / 'whole', options)
+    command = [sys.executable, 'tools/train.py', DISTILL, '--work-dir', tmp_path / 'killed', '--cfg-options', *options]
+    process = subprocess.Popen(
+        command, cwd=TREE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+    )
+    while not (tmp_path / 'killed' / 'epoch_2.pth').is_file():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.1)  # into the third epoch
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / 'killed' / 'epoch_4.pth').is_file()
+    train(DISTILL, tmp_path / 'killed', options, '--resume')
+    whole, resumed = (
+        torch.load(tmp_path / run / 'epoch_4.pth', weights_only=False)['state_dict'] for run in ('whole', 'killed')
+    )
+    assert whole.keys() == resumed.keys()
+    for key, value in whole.items():
+        assert torch.allclose(value.double(), resumed[key].double(), atol=1e-6), key
+
+
+def test_training_a_diffusion_model_leaves_a_pipeline(digits, tmp_path):
+    from diffusers import DDPMPipeline
+    from mmcls.models import DiffusersTeacher
+
+    train(
+        'configs/teacher/ddpm_digits.py',
+        tmp_path,
+        [
+            f'train_dataloader.dataset.data_root={digits}',
+            'train_dataloader.dataset.indices=128',
+            'model.unet.block_out_channels=(8,8)',
+            'train_cfg.max_epochs=2',
+            'default_hooks.checkpoint.interval=2',
+            'custom_hooks.2.num_images=4',
+            'custom_hooks.2.num_inference_steps=2',
+        ],
+    )
+    folder = tmp_path / 'pipeline'
+    averaged = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
+    pipeline = DDPMPipeline.from_pretrained(folder, use_safetensors=True)
+    for key, value in pipeline.unet.state_dict().items():
+        assert torch.equal(value, averaged['state_dict'][f'unet.{key}'])
+    assert any(not torch.equal(averaged['ema_state_dict'][k], averaged['state_dict'][k[7:]])
+               for k in averaged['ema_state_dict'] if k.startswith('module.unet'))  # fmt: skip
+    assert DiffusersTeacher(str(folder), ['mid_block.resnets.1.conv2']).feature_info
+    assert list(tmp_path.glob('*/vis_data/vis_image/samples*.png'))
