@@ -28,10 +28,10 @@ def check(cfg, **settings):
     return model
 
 
-def test_every_tensor_is_loaded(distilled, capsys):
-    MMLogger.get_instance('pretrained', logger_name='pretrained')
+def test_every_tensor_is_loaded(distilled, tmp_path):
+    MMLogger.get_instance('pretrained', log_file=str(tmp_path / 'log'))
     model = check(config(distilled))
-    assert f'backbone: 120 of 120 tensors from {distilled}' in capsys.readouterr().err
+    assert f'backbone: 120 of 120 tensors from {distilled}' in (tmp_path / 'log').read_text()
     model.init_weights()
     saved = torch.load(distilled)['state_dict']
     for key, value in model.backbone.state_dict().items():

@@ -21,7 +21,7 @@ def environment():
     return os.environ | {'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'PYTHONPATH': path}
 
 
-def run(*command, check=True, **settings):
+def run(*command, check=True):
     result = subprocess.run(
         command, cwd=TREE, capture_output=True, text=True, env=environment(), timeout=280, **settings
     )
@@ -29,9 +29,9 @@ def run(*command, check=True, **settings):
     return result
 
 
-def train(config, work_dir, options, *args, **settings):
+def train(config, work_dir, options, *args, check=True):
     command = [sys.executable, 'tools/train.py', config, '--work-dir', work_dir, *args, '--cfg-options', *options]
-    return run(*command, **settings)
+    return run(*command, check=check)
 
 
 def rows(work_dir, key):
@@ -96,20 +96,21 @@ def test_weights_that_do_not_load_stop_the_run_before_it_begins(digits, tmp_path
 
 
 def test_two_processes_give_the_losses_of_one_with_twice_the_batch(digits, pipeline_folder, tmp_path):
-    plain = [
-        *distill_options(digits, pipeline_folder, epochs=1),
-        "model.timestep_policy=dict(_delete_=True, type='FixedPolicy', timestep=50)",
-        'train_dataloader.dataset.pipeline=[dict(type="LoadImageFromFile"), dict(type="PackInputs")]',
-        "optim_wrapper.optimizer=dict(_delete_=True, type='SGD', lr=0.01)",
-        'model.backbone.norm_cfg=dict(type="GN", num_groups=2)',
-        'custom_imports.imports=["mmcls","tests_rank_loss"]',
-        'custom_hooks=[dict(type="RankLossHook")]',
-    ]
+    config = tmp_path / 'plain.py'  # nothing random in a step, and no statistics over a process's own batch
+    config.write_text(
+        f"_base_ = '{TREE / DISTILL}'\n"
+        "custom_imports = dict(imports=['mmcls', 'rank_loss_hook'])\n"
+        "custom_hooks = [dict(type='RankLossHook')]\n"
+        "train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')]))\n"
+        "model = dict(timestep_policy=dict(_delete_=True, type='FixedPolicy', timestep=50),\n"
+        "             backbone=dict(norm_cfg=dict(type='GN', num_groups=2)))\n"
+    )
     losses = {}
     for processes, batch_size in ((1, 64), (2, 32)):
         work_dir = tmp_path / str(processes)
-        run('bash', 'tools/dist_train.sh', DISTILL, str(processes), '--work-dir', work_dir,
-            '--cfg-options', *plain, f'train_dataloader.batch_size={batch_size}')  # fmt: skip
+        options = [*distill_options(digits, pipeline_folder, epochs=1), f'train_dataloader.batch_size={batch_size}']
+        command = ['tools/dist_train.sh', config, str(processes), '--work-dir', work_dir, '--cfg-options', *options]
+        run('bash', *command)
         ranks = [json.loads(path.read_text()) for path in sorted(work_dir.glob('rank*.json'))]
         assert len(ranks) == processes
         losses[processes] = torch.tensor(ranks).mean(0)
