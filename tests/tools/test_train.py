@@ -22,9 +22,7 @@ def environment():
 
 
 def run(*command, check=True):
-    result = subprocess.run(
-        command, cwd=TREE, capture_output=True, text=True, env=environment(), timeout=280, **settings
-    )
+    result = subprocess.run(command, cwd=TREE, capture_output=True, text=True, env=environment(), timeout=280)
     assert not check or result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result
 
