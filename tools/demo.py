@@ -10,6 +10,7 @@ from jobs import Job, run_jobs
 from prepare_data.digits import FOLDER, is_complete, write_digits
 
 WORK_DIR = Path(__file__).resolve().parents[1] / 'work_dirs' / 'demo'
+DISTILL = 'configs/digits-hint/ddpm-r18_hint'
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune'
 FIXED_TIMESTEPS = (0, 100, 400, 800)
 
@@ -17,34 +18,30 @@ FIXED_TIMESTEPS = (0, 100, 400, 800)
 def plan(full: bool) -> dict[tuple[str, int, int], Job]:
     """All fine-tuning runs as ``(start, number of labels, seed) -> job``; what they build on is in their ``needs``."""
     teacher = Job('DPM on digits', 'configs/teacher/ddpm_digits.py', WORK_DIR / 'teacher')
-    policies = {'REINFORCE': {}}
+    policies = {'REINFORCE': (DISTILL, {})}
     if full:
         for t in FIXED_TIMESTEPS:
-            policies[f'fixed t = {t}'] = _policy(f"dict(_delete_=True, type='FixedPolicy', timestep={t})")
-        policies['uniform t'] = _policy("dict(_delete_=True, type='UniformPolicy')")
+            policies[f'fixed t = {t}'] = (f'{DISTILL}_fixed', {'model.timestep_policy.timestep': t})
+        policies['uniform t'] = (f'{DISTILL}_uniform', {})
     label_counts, seeds = ((50, 100, 1000), range(5)) if full else ((100,), range(3))
     jobs = {}
     for start, labels, seed in product(['scratch', *policies], label_counts, seeds):
         distillation = None
         if start != 'scratch':
             # The short demo distils once; the full one judges the whole method, so each seed distils anew.
-            distillation = _distillation(start, policies[start], seed if full else 0, teacher)
+            distillation = _distillation(start, *policies[start], seed if full else 0, teacher)
         jobs[start, labels, seed] = _finetuning(start, labels, seed, distillation)
     return jobs
-
-
-def _policy(config: str) -> dict:
-    return {'model.timestep_policy': config}
 
 
 def _folder(name: str) -> str:
     return name.lower().replace(' = ', '').replace(' ', '_')
 
 
-def _distillation(start: str, options: dict, seed: int, teacher: Job) -> Job:
+def _distillation(start: str, config: str, options: dict, seed: int, teacher: Job) -> Job:
     options = {'model.teacher.pretrained': teacher.work_dir / 'pipeline', 'randomness.seed': seed} | options
     work_dir = WORK_DIR / 'distill' / f'{_folder(start)}_seed{seed}'
-    return Job(f'distil, {start}, seed {seed}', 'configs/digits-hint/ddpm-r18_hint.py', work_dir, options, (teacher,))
+    return Job(f'distil, {start}, seed {seed}', f'{config}.py', work_dir, options, (teacher,))
 
 
 def _finetuning(start: str, labels: int, seed: int, distillation: Job | None) -> Job:
