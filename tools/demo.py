@@ -50,7 +50,7 @@ def _finetuning(start: str, labels: int, seed: int, distillation: Job | None) ->
     name = f'fine-tune, {start}, {labels} labels, seed {seed}'
     if distillation is None:
         return Job(name, f'{FINETUNE}.py', work_dir, options)
-    options['model.backbone.init_cfg.checkpoint'] = distillation.work_dir / 'epoch_30.pth'
+    options['model.backbone.init_cfg.checkpoint'] = distillation.work_dir / 'epoch_100.pth'
     return Job(name, f'{FINETUNE}_repfusion.py', work_dir, options, (distillation,))
 
 

@@ -48,6 +48,7 @@ def distill_options(digits, pipeline_folder, epochs=2, samples=192):
         f'train_cfg.max_epochs={epochs}',
         f'train_cfg.val_interval={epochs}',
         'default_hooks.logger.interval=1',
+        'default_hooks.checkpoint.interval=1',
     ]
 
 

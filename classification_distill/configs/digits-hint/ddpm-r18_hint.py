@@ -13,15 +13,16 @@ model = dict(
     standardizer=dict(num_bins=1))
 
 train_dataloader = dict(drop_last=True)
-train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=30)
+train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=100)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4))
-param_scheduler = dict(type='CosineAnnealingLR', T_max=30, convert_to_iter_based=True)
+param_scheduler = dict(type='CosineAnnealingLR', T_max=100, convert_to_iter_based=True)
 
 custom_hooks = [
     dict(type='EpochSeedHook'),
     dict(type='TimestepPolicyHook'),
     dict(type='TimestepHistogramHook', interval=150),
 ]
+default_hooks = dict(checkpoint=dict(interval=10))
