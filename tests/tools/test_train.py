@@ -85,12 +85,21 @@ def test_distil_fine_tune_and_test(digits, pipeline_folder, tmp_path):
     assert tested == pytest.approx(rows(tmp_path / 'finetune', 'accuracy/top1')[-1], abs=1e-3)
 
 
-def test_weights_that_do_not_load_stop_the_run_before_it_begins(digits, tmp_path):
-    options = finetune_options(digits, tmp_path / 'none.pth')
+class RunsCode:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+def test_a_checkpoint_with_code_in_it_stops_the_run_and_the_code_does_not_run(digits, tmp_path):
+    torch.save({'state_dict': {}, 'code': RunsCode(tmp_path / 'it_ran')}, tmp_path / 'bad.pth')
     config = 'configs/baseline/r18_b64_digits_finetune_repfusion.py'
-    result = train(config, tmp_path / 'run', options, check=False)
+    result = train(config, tmp_path / 'run', finetune_options(digits, tmp_path / 'bad.pth'), check=False)
     assert result.returncode
-    assert "model.backbone.init_cfg.checkpoint='" in result.stderr
+    assert 'model.backbone.init_cfg.checkpoint=' in result.stderr
+    assert not (tmp_path / 'it_ran').exists()
     assert not list((tmp_path / 'run').glob('*.pth'))
 
 

@@ -4,6 +4,7 @@ MMEngine loads with ``strict=False`` and only logs what does not fit.
 """
 
 import os
+import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -70,6 +71,10 @@ def _load_state_dict(init_cfg: dict, field: str) -> dict[str, Tensor]:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except FileNotFoundError as error:
         raise PretrainedWeightsError(f'{field}.checkpoint={path!r} does not exist. Check the path.') from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise PretrainedWeightsError(
+            f'{field}.checkpoint={path!r} is damaged, or holds more than tensors and plain values: {error}'
+        ) from error
     state_dict = checkpoint.get('state_dict', checkpoint)
     if prefix and not prefix.endswith('.'):
         prefix += '.'

@@ -34,3 +34,4 @@ val_dataloader = dict(
 val_evaluator = dict(type='Accuracy', topk=(1, ))
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
+auto_scale_lr = dict(base_batch_size=64)
