@@ -1,7 +1,9 @@
 """Runs training commands that build on each other: a few at a time, each at most once, and on where it was killed."""
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -80,6 +82,8 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
             for job in [job for job in waiting if all(need.done for need in job.needs)][: num_parallel - len(running)]:
                 waiting.remove(job)
                 process = _start(job)
+                if not sys.stdout.isatty():
+                    print(f'{job.name} ...', flush=True)
                 running[process], started_at[process] = job, time.monotonic()
             time.sleep(0.5)
             for process in [process for process in running if process.poll() is not None]:
@@ -109,7 +113,19 @@ def _start(job: Job) -> subprocess.Popen:
     # One thread each: several small processes with two threads each are up to ten times slower.
     environment = os.environ | {'OMP_NUM_THREADS': '1'}
     with open(job.work_dir / 'train.log', 'w') as log:
-        return subprocess.Popen([sys.executable, *job.command], cwd=TREE, stdout=log, stderr=log, env=environment)
+        return subprocess.Popen(
+            [sys.executable, *job.command],
+            cwd=TREE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            preexec_fn=_end_with_parent if sys.platform == 'linux' else None,
+        )
+
+
+def _end_with_parent() -> None:
+    """A run must not outlive its parent: the next call would start it a second time in the same folder."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _fail(job: Job) -> None:

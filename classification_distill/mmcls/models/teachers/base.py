@@ -1,11 +1,12 @@
 """What all teachers share: a frozen network that is read at named layers and stops after the last of them."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 
 class _Unregistered:
@@ -57,8 +58,8 @@ class BaseTeacher(nn.Module):
         """nn.Module: The frozen denoising network."""
         return self._held.network
 
-    def denoise(self, network: nn.Module, images: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
-        """Run ``network``; what it returns is not used, its layers are read while it runs."""
+    def denoise(self, network: Callable, images: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
+        """Call ``network``; what it returns is not used, its layers are read while it runs."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -75,9 +76,11 @@ class BaseTeacher(nn.Module):
         """
         if images.shape[-2:] != torch.Size(self.sample_size):
             images = F.interpolate(images, self.sample_size, mode='bilinear', antialias=True, align_corners=False)
-        return self._read_layers(images, t, class_labels)
+        return self._read_layers(self.network, images, t, class_labels)
 
-    def _read_layers(self, images: Tensor, t: Tensor, class_labels: Tensor | None = None) -> dict[str, Tensor]:
+    def _read_layers(
+        self, network: Callable, images: Tensor, t: Tensor, class_labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         features: dict[str, Tensor] = {}
 
         def reader(layer: str):
@@ -90,7 +93,7 @@ class BaseTeacher(nn.Module):
 
         handles = [self.network.get_submodule(layer).register_forward_hook(reader(layer)) for layer in self.layers]
         try:
-            self.denoise(self.network, images, t, class_labels)
+            self.denoise(network, images, t, class_labels)
         except _StopForwardError:
             pass
         finally:
@@ -118,8 +121,7 @@ class BaseTeacher(nn.Module):
         meta = {name: tensor.to('meta') for name, tensor in tensors.items()}
         images = torch.zeros(1, 3, *self.sample_size, device='meta', dtype=next(self.network.parameters()).dtype)
         t = torch.zeros(1, dtype=torch.int64, device='meta')
-        with torch.nn.utils.stateless._reparametrize_module(self.network, meta):
-            features = self._read_layers(images, t)
+        features = self._read_layers(lambda *args: functional_call(self.network, meta, args), images, t)
         for layer, feature in features.items():
             if feature.dim() != 4:
                 raise ValueError(f'Layer {layer!r} returns shape {tuple(feature.shape)}, not a map (N, C, h, w).')

@@ -1,11 +1,11 @@
 """Unconditional pixel-space diffusion models in diffusers' format."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diffusers import DDPMPipeline, UNet2DModel
 from mmpretrain.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from .base import BaseTeacher
 
@@ -35,7 +35,7 @@ class DiffusersTeacher(BaseTeacher):
         )
         self.pretrained = pretrained
 
-    def denoise(self, network: nn.Module, images: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
+    def denoise(self, network: Callable, images: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
         network(images, t, class_labels)
 
 
