@@ -8,7 +8,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+
+from mmengine.config import Config
 
 TOOLS = Path(__file__).resolve().parent
 TREE = TOOLS.parent / 'classification_distill'
@@ -40,9 +43,12 @@ class Job:
 
     @property
     def recipe(self) -> dict:
-        """What the result depends on: the command, the config's text, and the same of the jobs it needs."""
-        text = (TREE / self.config).read_text()
-        return {'command': self.command, 'config': text, 'needs': [job.recipe for job in self.needs]}
+        """What the result depends on: the command, the whole config, and the same of the jobs it needs."""
+        return {
+            'command': self.command,
+            'config': _config_text(self.config),
+            'needs': [job.recipe for job in self.needs],
+        }
 
     @property
     def done(self) -> bool:
@@ -64,6 +70,11 @@ class Job:
         lines = (self.work_dir / 'train.log').read_text(errors='replace').splitlines()
         steps = [line for line in lines if '(train)' in line]
         return steps[-1].split('(train)')[1].split('lr:')[0].strip() if steps else 'starting'
+
+
+@cache
+def _config_text(config: str) -> str:
+    return Config.fromfile(TREE / config, import_custom_modules=False).dump()
 
 
 def run_jobs(jobs: list[Job], num_parallel: int) -> None:
