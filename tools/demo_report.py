@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -72,8 +73,14 @@ def _sentence(accuracy: Accuracy, other: str, labels: int) -> str:
 
 def _last_counts(histograms: list[Path]) -> tuple[np.ndarray, int]:
     """Timesteps drawn in the last interval of each distillation, summed."""
-    rows = [json.loads(path.read_text().splitlines()[-1]) for path in histograms]
+    rows = [_rows(path)[-1] for path in histograms]
     return np.sum([row['counts'] for row in rows], axis=0), rows[0]['num_timesteps']
+
+
+def _rows(histogram: Path) -> list[dict]:
+    """One row an interval: a run that was killed and resumed has written some twice."""
+    rows = map(json.loads, histogram.read_text().splitlines())
+    return list({row['iter']: row for row in rows}.values())
 
 
 def _policy_sentence(counts: np.ndarray, num_timesteps: int) -> str:
@@ -85,20 +92,29 @@ def _policy_sentence(counts: np.ndarray, num_timesteps: int) -> str:
 
 def _draw(accuracy: Accuracy, histograms: list[Path], path: Path) -> None:
     starts, labels, seeds = _axes_of(accuracy)
-    figure = Figure(figsize=(10, 3.6), layout='constrained')
-    left, right = figure.subplots(1, 2)
-    for i, start in enumerate(starts):
-        values = np.array([[accuracy[start, n, seed] for seed in seeds] for n in labels])
-        x = np.arange(len(labels)) + 0.03 * (i - len(starts) / 2)
-        left.errorbar(x, values.mean(1), values.std(1, ddof=1), marker='o', capsize=3, label=start)
-    left.set_xticks(range(len(labels)), labels)
-    left.set(xlabel='labels', ylabel='test accuracy, %', title=f'after fine-tuning ({len(seeds)} seeds)')
-    left.legend(fontsize='small')
-    for histogram in histograms:
-        rows = [json.loads(line) for line in histogram.read_text().splitlines()]
-        counts = np.array(rows[-1]['counts'])
-        width = rows[-1]['num_timesteps'] / len(counts)
-        right.stairs(counts / counts.sum(), np.arange(len(counts) + 1) * width, alpha=0.6, fill=True)
-    right.set(xlabel='timestep', ylabel='share of images', title='what the policy draws at the end, each distillation')
+    figure = Figure(figsize=(2.4 * len(labels) + 5, 3.4), layout='constrained')
+    *panels, policy = figure.subplots(1, len(labels) + 1, width_ratios=[1] * len(labels) + [1.6])
+    for panel, n in zip(panels, labels, strict=True):
+        for row, start in enumerate(starts):
+            values = [accuracy[start, n, seed] for seed in seeds]
+            color = {'scratch': 'tab:gray', 'REINFORCE': 'tab:red'}.get(start, 'tab:blue')
+            panel.plot(values, [row] * len(values), '.', color=color, alpha=0.35)
+            panel.errorbar(mean(values), row, xerr=stdev(values) / len(values) ** 0.5, fmt='o', color=color, capsize=3)
+        panel.set_yticks(range(len(starts)), starts if panel is panels[0] else [])
+        panel.set(title=f'{n} labels', xlabel='test accuracy, %')
+        panel.grid(axis='x', alpha=0.3)
+        panel.invert_yaxis()
+    _draw_policy(policy, histograms)
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
+
+
+def _draw_policy(panel: Axes, histograms: list[Path]) -> None:
+    """Share of the images that each timestep is drawn for, through training, mean of the distillations."""
+    runs = [_rows(path) for path in histograms]
+    counts = np.mean([[row['counts'] for row in rows] for rows in runs], axis=0)
+    shares = (counts / counts.sum(1, keepdims=True)).T
+    extent = (0, runs[0][-1]['iter'], 0, runs[0][-1]['num_timesteps'])
+    image = panel.imshow(shares, origin='lower', aspect='auto', extent=extent, cmap='viridis')
+    panel.figure.colorbar(image, ax=panel, label='share of images')
+    panel.set(xlabel='iteration of distillation', ylabel='timestep t', title='t that the policy draws')
