@@ -2,6 +2,7 @@
 
 import argparse
 
+import torch
 from mmcls.engine.launch import add_common_arguments, build_runner, load_config
 from mmcls.engine.pretrained import check_pretrained_weights
 from mmengine.model import is_model_wrapper
@@ -16,7 +17,7 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='go on from the newest checkpoint in the work directory, or from a given one',
     )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision, on GPUs')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch size'
     )
@@ -31,6 +32,8 @@ def apply_arguments(config, args: argparse.Namespace) -> None:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
+        if not torch.cuda.is_available():
+            raise SystemExit('--amp needs a GPU, and torch finds none here. Leave it out to train in float32.')
         config.optim_wrapper.update(type='AmpOptimWrapper')
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:

@@ -179,3 +179,26 @@ def test_training_a_diffusion_model_leaves_a_pipeline(digits, tmp_path):
                for k in averaged['ema_state_dict'] if k.startswith('module.unet'))  # fmt: skip
     assert DiffusersTeacher(str(folder), ['mid_block.resnets.1.conv2']).feature_info
     assert list(tmp_path.glob('*/vis_data/vis_image/samples*.png'))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU, --amp works')
+def test_amp_without_a_gpu_is_refused(tmp_path):
+    result = run(sys.executable, 'tools/train.py', DISTILL, '--work-dir', str(tmp_path), '--amp', check=False)
+    assert result.returncode == 1
+    assert '--amp needs a GPU' in result.stderr
+
+
+def test_auto_scale_lr_follows_the_batch_size(digits, tmp_path):
+    options = [
+        *SMALL,
+        'model.head.in_channels=32',
+        f'train_dataloader.dataset.data_root={digits}',
+        f'val_dataloader.dataset.data_root={digits}',
+        f'test_dataloader.dataset.data_root={digits}',
+        'train_dataloader.batch_size=16',
+        'train_cfg.max_iters=1',
+        'param_scheduler=None',
+        'default_hooks.logger.interval=1',
+    ]
+    train('configs/baseline/r18_b64_digits_finetune.py', str(tmp_path), options, '--auto-scale-lr')
+    assert rows(tmp_path, 'lr')[0] == pytest.approx(0.05 * 16 / 64)
