@@ -95,7 +95,7 @@ class RepFusion(BaseClassifier):
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of one step, and diagnostics, whose names do not contain ``loss``."""
-        sample, targets = self._read_teacher(inputs)
+        sample, targets = self._read_teacher(inputs, data_samples)
         losses = {}
         for layer, connector, feature, target in zip(
             self.teacher.layers, self.connectors, self.extract_feat(inputs), targets, strict=True
@@ -119,17 +119,20 @@ class RepFusion(BaseClassifier):
             raise ValueError(
                 'This RepFusion has no task_head, so it predicts nothing: remove val and test from the config.'
             )
-        _, targets = self._read_teacher(inputs)
+        _, targets = self._read_teacher(inputs, data_samples)
         return self.task_head.predict(targets, data_samples)
 
-    def _read_teacher(self, inputs: Tensor):
+    def _read_teacher(self, inputs: Tensor, data_samples: list[DataSample] | None):
         images = to_diffusion_range(inputs, self.data_preprocessor)
         if not self._range_checked:
             check_diffusion_range(images)
             self._range_checked = True
         sample = self.timestep_policy.sample(images)
         self.last_timesteps = sample.t
-        features = list(self.teacher(images, sample.t).values())
+        labels = None
+        if self.teacher.class_conditioning.mode == 'true':
+            labels = torch.cat([data_sample.gt_label for data_sample in data_samples])
+        features = list(self.teacher(images, sample.t, labels).values())
         if self.distill_loss.pooled:
             features = [feature.mean((2, 3), keepdim=True) for feature in features]
         if self.standardizers is not None:

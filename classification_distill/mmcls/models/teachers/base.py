@@ -1,6 +1,7 @@
 """What all teachers share: a frozen network that is read at named layers and stops after the last of them."""
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -8,12 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .class_conditioning import ClassConditioning
+from .execution import Precision, compile_untapped, drop_uncalled
+
+NOISES = ('none', 'forward')
+
 
 class _Unregistered:
-    """Holds a network out of reach of ``parameters()``, ``state_dict()``, ``train()`` and ``copy.deepcopy``."""
+    """Holds modules out of reach of ``parameters()``, ``state_dict()``, ``train()`` and ``copy.deepcopy``."""
 
-    def __init__(self, network: nn.Module):
-        self.network = network
+    def __init__(self, **modules: nn.Module):
+        self.modules = nn.ModuleDict(modules).requires_grad_(False).eval()
 
     def __deepcopy__(self, memo: dict) -> '_Unregistered':
         return self
@@ -27,65 +33,119 @@ class BaseTeacher(nn.Module):
     """A frozen diffusion model that returns features of named layers at a timestep.
 
     To whatever owns it the teacher is a module without parameters, buffers or children, so that no optimizer,
-    checkpoint, EMA copy or DDP bucket ever holds its weights; only ``.to()`` and its relatives reach them.
+    checkpoint, EMA copy or DDP bucket ever holds its weights; only ``.to()`` and its relatives reach them. Blocks of
+    the network that come after the last layer are dropped.
 
-    Subclasses say how the network is called in :meth:`denoise`.
+    Subclasses say how the network is called in :meth:`denoise` and, where it does not work on pixels, what it works on
+    in :meth:`encode`.
 
     Args:
-        network: The denoising network.
-        layers: Names of the network's modules to read, as in ``network.named_modules()``.
-        sample_size: Height and width at which the network was trained; images are resized to it.
-        num_timesteps: Number T of the diffusion process's timesteps.
+        network: The denoising network, a diffusers model.
+        scheduler: The diffusers scheduler of its diffusion process.
+        layers: Names of the network's modules to read, as in ``network.named_modules()``. A layer that returns tokens
+            ``(N, h * w, C)`` is read as the map ``(N, C, h, w)``, h = w.
+        image_scale: Pixels of the image along a pixel of the network's input.
+        companions: Further frozen modules that :meth:`encode` and :meth:`denoise` use, by name.
+        class_labels: Class that a class-conditional network is told; see :class:`ClassConditioning`.
+        noise: ``'none'`` gives the network the clean image, as the paper does; ``'forward'`` gives it a draw of
+            q(x_t | x_0) at the timestep ("Denoising Diffusion Probabilistic Models", Ho et al., 2020, Eq. 4).
+        dtype: Precision in which the network runs; see :class:`Precision`. Features are float32 in any case.
+        channels_last: Keep feature maps in channels-last memory format.
+        compile: Compile by ``torch.compile`` the blocks that hold no layer to be read.
 
     Attributes:
-        feature_info (dict): ``layer -> (channels, stride)``, the stride counted in the network's own input.
+        sample_size (tuple[int, int]): Height and width to which images are resized, those of the training.
+        num_timesteps (int): Number T of the diffusion process's timesteps.
+        feature_info (dict): ``layer -> (channels, stride)``, the stride counted in pixels of the resized image.
 
     Raises:
-        ValueError: When a layer is unknown, listed twice, not reached, or does not return a ``(N, C, h, w)`` map.
+        ValueError: When a layer is unknown, listed twice, not reached, or returns no map; or when an option is unknown.
     """
 
-    def __init__(self, network: nn.Module, layers: Sequence[str], sample_size: tuple[int, int], num_timesteps: int):
+    def __init__(
+        self,
+        network: nn.Module,
+        scheduler,
+        layers: Sequence[str],
+        image_scale: int = 1,
+        companions: dict[str, nn.Module] | None = None,
+        class_labels: str | int = 'mean',
+        noise: str = 'none',
+        dtype: str = 'auto',
+        channels_last: bool = False,
+        compile: bool = False,
+    ):
         super().__init__()
-        self._held = _Unregistered(network.requires_grad_(False).eval())
+        if noise not in NOISES:
+            raise ValueError(f'noise={noise!r} is none of {", ".join(map(repr, NOISES))}.')
+        size = network.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        self._input_shape = (network.config.in_channels, height, width)
+        self.sample_size = (height * image_scale, width * image_scale)
         self.layers = tuple(layers)
-        self.sample_size = sample_size
-        self.num_timesteps = num_timesteps
+        self.scheduler = scheduler
+        self.num_timesteps = scheduler.config.num_train_timesteps
+        self.noise = noise
+        self.precision = Precision(dtype)
+        self.channels_last = channels_last
+        self.class_conditioning = ClassConditioning(*self.class_embeddings(network), class_labels)
+
+        self._held = _Unregistered(network=network, **companions or {})
         self._check_layer_names()
         self.feature_info = self._find_feature_info()
+        if channels_last:
+            network.to(memory_format=torch.channels_last)
+        if compile:
+            compile_untapped(network, self.layers)
 
     @property
     def network(self) -> nn.Module:
-        """nn.Module: The frozen denoising network."""
-        return self._held.network
+        """nn.Module: The frozen denoising network, up to the last block that holds a layer."""
+        return self._held.modules['network']
 
-    def denoise(self, network: Callable, images: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
+    def class_embeddings(self, network: nn.Module) -> tuple[list[nn.Embedding], int]:
+        """The tables in which ``network`` looks up a class, and its number of classes; none and 0 without classes."""
+        return [], 0
+
+    def encode(self, images: Tensor) -> Tensor:
+        """From images ``(N, 3, H, W)`` of the teacher's sample size to x_0, which the network was trained to denoise."""
+        return images
+
+    def denoise(self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
         """Call ``network``; what it returns is not used, its layers are read while it runs."""
         raise NotImplementedError
 
-    @torch.no_grad()
     def forward(self, images: Tensor, t: Tensor, class_labels: Tensor | None = None) -> dict[str, Tensor]:
         """Read the layers' features.
 
         Args:
             images: ``(N, 3, H, W)`` in [-1, 1].
             t: Timesteps ``(N,)``, int64 in [0, T).
-            class_labels: ``(N,)``, for class-conditional teachers.
+            class_labels: The data set's labels ``(N,)``, which only ``class_labels='true'`` uses.
 
         Returns:
-            dict[str, Tensor]: ``layer -> (N, C, h, w)``, in the order of ``layers``.
+            dict[str, Tensor]: ``layer -> (N, C, h, w)``, float32, in the order of ``layers``.
         """
-        if images.shape[-2:] != torch.Size(self.sample_size):
-            images = F.interpolate(images, self.sample_size, mode='bilinear', antialias=True, align_corners=False)
-        return self._read_layers(self.network, images, t, class_labels)
+        with torch.inference_mode(), self.precision.autocast(images.device):
+            if images.shape[-2:] != torch.Size(self.sample_size):
+                images = F.interpolate(images, self.sample_size, mode='bilinear', antialias=True, align_corners=False)
+            x = self.encode(images)
+            if self.noise == 'forward':
+                x = self.scheduler.add_noise(x, torch.randn_like(x), t)
+            if self.channels_last:
+                x = x.contiguous(memory_format=torch.channels_last)
+            features = self._read_layers(self.network, x, t, self.class_conditioning(t, class_labels))
+        # Copied outside of inference mode, without which autograd could not keep them for a backward pass.
+        return {layer: feature.to(torch.float32, copy=True) for layer, feature in features.items()}
 
     def _read_layers(
-        self, network: Callable, images: Tensor, t: Tensor, class_labels: Tensor | None = None
+        self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None = None
     ) -> dict[str, Tensor]:
         features: dict[str, Tensor] = {}
 
         def reader(layer: str):
             def read(module: nn.Module, args: tuple, output):
-                features[layer] = output[0] if isinstance(output, tuple) else output
+                features[layer] = _as_map(output[0] if isinstance(output, tuple) else output, layer)
                 if len(features) == len(self.layers):
                     raise _StopForwardError
 
@@ -93,7 +153,7 @@ class BaseTeacher(nn.Module):
 
         handles = [self.network.get_submodule(layer).register_forward_hook(reader(layer)) for layer in self.layers]
         try:
-            self.denoise(network, images, t, class_labels)
+            self.denoise(network, x, t, class_labels)
         except _StopForwardError:
             pass
         finally:
@@ -116,17 +176,31 @@ class BaseTeacher(nn.Module):
 
     @torch.no_grad()
     def _find_feature_info(self) -> dict[str, tuple[int, int]]:
-        """Shapes by a forward pass on the meta device, which computes nothing."""
+        """Shapes by a forward pass on the meta device, which computes nothing and shows which blocks are needed."""
         tensors = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
         meta = {name: tensor.to('meta') for name, tensor in tensors.items()}
-        images = torch.zeros(1, 3, *self.sample_size, device='meta', dtype=next(self.network.parameters()).dtype)
+        x = torch.zeros(1, *self._input_shape, device='meta', dtype=next(self.network.parameters()).dtype)
         t = torch.zeros(1, dtype=torch.int64, device='meta')
-        features = self._read_layers(lambda *args: functional_call(self.network, meta, args), images, t)
-        for layer, feature in features.items():
-            if feature.dim() != 4:
-                raise ValueError(f'Layer {layer!r} returns shape {tuple(feature.shape)}, not a map (N, C, h, w).')
+
+        def call(*args, **kwargs):
+            return functional_call(self.network, meta, args, kwargs)
+
+        with drop_uncalled(self.network):
+            features = self._read_layers(call, x, t, t if self.class_conditioning.num_classes else None)
         return {layer: (f.shape[1], self.sample_size[0] // f.shape[2]) for layer, f in features.items()}
 
     def _apply(self, fn, recurse: bool = True):
-        self.network._apply(fn, recurse)
+        self._held.modules._apply(fn, recurse)
         return super()._apply(fn, recurse)
+
+
+def _as_map(feature: Tensor, layer: str) -> Tensor:
+    if feature.dim() == 3:
+        side = math.isqrt(feature.shape[1])
+        if side * side == feature.shape[1]:
+            return feature.transpose(1, 2).unflatten(2, (side, side))  # (N, h * w, C) -> (N, C, h, w)
+    if feature.dim() != 4:
+        raise ValueError(
+            f'Layer {layer!r} returns shape {tuple(feature.shape)}, not a map (N, C, h, w) or tokens of a square one.'
+        )
+    return feature

@@ -1,0 +1,24 @@
+"""Which class of the teacher each label of the data set is."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmpretrain.registry import HOOKS
+
+
+@HOOKS.register_module()
+class TeacherClassesHook(Hook):
+    """Tell a teacher with ``class_labels='true'`` the data set's classes, of which it learns its own by WordNet id."""
+
+    def before_train(self, runner) -> None:
+        self._tell(runner, runner.train_dataloader)
+
+    def before_val(self, runner) -> None:
+        self._tell(runner, runner.val_dataloader)
+
+    def before_test(self, runner) -> None:
+        self._tell(runner, runner.test_dataloader)
+
+    @staticmethod
+    def _tell(runner, dataloader) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model.teacher.class_conditioning.set_dataset_classes(dataloader.dataset.metainfo['classes'])

@@ -1,0 +1,158 @@
+"""A guided-diffusion checkpoint as a diffusers pipeline: read, rename, check, load."""
+
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from torch import Tensor
+
+from .adm_unet import ADMUNet2DModel
+from .variants import VARIANTS, ADMVariant, get_variant
+
+_RES_BLOCK = {
+    'in_layers.0': 'norm1',
+    'in_layers.2': 'conv1',
+    'emb_layers.1': 'time_emb_proj',
+    'out_layers.0': 'norm2',
+    'out_layers.3': 'conv2',
+    'skip_connection': 'conv_shortcut',
+}
+
+
+def load_guided_diffusion(checkpoint: str | Path, variant: str | dict) -> DDPMPipeline:
+    """Load a checkpoint of guided-diffusion as a diffusers pipeline, in float32 on the CPU.
+
+    Args:
+        checkpoint: The ``.pt`` file.
+        variant: A name in ``VARIANTS``, or a dict of :class:`ADMVariant`'s flags.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: When the file is damaged, holds more than tensors, or is not of this variant.
+    """
+    architecture = get_variant(variant)
+    weights = _read_tensors(checkpoint)
+    unet = build_unet(architecture)
+    if problem := _misfit(weights, architecture, unet):
+        raise ValueError(f'{checkpoint} is not a checkpoint of variant {variant!r}: {problem}')
+    unet.load_state_dict(convert_tensors(weights, architecture), assign=True)
+    return DDPMPipeline(unet.float().eval(), DDPMScheduler(**architecture.scheduler_config()))
+
+
+def build_unet(architecture: ADMVariant) -> UNet2DModel:
+    """The architecture without weights, on the meta device; a plain ``UNet2DModel`` wherever that can express it."""
+    config = architecture.unet_config()
+    adjusted = 'num_attention_heads' in config or 'timestep_channels' in config
+    with torch.device('meta'):
+        return (ADMUNet2DModel if adjusted else UNet2DModel)(**config)
+
+
+def convert_tensors(weights: Mapping[str, Tensor], architecture: ADMVariant) -> dict[str, Tensor]:
+    """Rename guided-diffusion's tensors to diffusers' and split the attention's ``qkv``."""
+    converted = {}
+    for old, new in _plain_layers(architecture):
+        for kind in ('weight', 'bias'):
+            if f'{old}.{kind}' in weights:
+                converted[f'{new}.{kind}'] = weights[f'{old}.{kind}']
+    for old, new in _attentions(architecture):
+        for kind in ('weight', 'bias'):
+            converted[f'{new}.group_norm.{kind}'] = weights[f'{old}.norm.{kind}']
+            converted[f'{new}.to_out.0.{kind}'] = weights[f'{old}.proj_out.{kind}'].flatten(1)
+            for name, part in zip('qkv', _split_qkv(weights[f'{old}.qkv.{kind}'], architecture), strict=True):
+                converted[f'{new}.to_{name}.{kind}'] = part
+    return converted
+
+
+def _split_qkv(qkv: Tensor, architecture: ADMVariant) -> tuple[Tensor, ...]:
+    """Weight ``(3C, C, 1)`` or bias ``(3C,)`` as three of ``C`` rows."""
+    qkv = qkv.flatten(1) if qkv.dim() > 1 else qkv
+    if architecture.use_new_attention_order:
+        return qkv.chunk(3)
+    channels = len(qkv) // 3
+    heads = architecture.num_heads or channels // architecture.num_head_channels
+    by_head = qkv.unflatten(0, (heads, 3, channels // heads))
+    return tuple(part.flatten(0, 1) for part in by_head.unbind(1))
+
+
+def _blocks(architecture: ADMVariant) -> Iterator[tuple[str, str, str]]:
+    """Kind, name in guided-diffusion and name in diffusers of each residual and attention block."""
+    attention = ['Attn' in name for name in architecture.unet_config()['down_block_types']]
+    last, depth = len(attention) - 1, architecture.num_res_blocks
+    for i, attends in enumerate(attention):
+        first = 1 + i * (depth + 1)
+        for j in range(depth):
+            yield 'res', f'input_blocks.{first + j}.0', f'down_blocks.{i}.resnets.{j}'
+            if attends:
+                yield 'attention', f'input_blocks.{first + j}.1', f'down_blocks.{i}.attentions.{j}'
+        if i < last:
+            yield 'res', f'input_blocks.{first + depth}.0', f'down_blocks.{i}.downsamplers.0'
+    yield 'res', 'middle_block.0', 'mid_block.resnets.0'
+    yield 'attention', 'middle_block.1', 'mid_block.attentions.0'
+    yield 'res', 'middle_block.2', 'mid_block.resnets.1'
+    for i, attends in enumerate(reversed(attention)):
+        first = i * (depth + 1)
+        for j in range(depth + 1):
+            yield 'res', f'output_blocks.{first + j}.0', f'up_blocks.{i}.resnets.{j}'
+            if attends:
+                yield 'attention', f'output_blocks.{first + j}.1', f'up_blocks.{i}.attentions.{j}'
+        if i < last:
+            yield 'res', f'output_blocks.{first + depth}.{2 if attends else 1}', f'up_blocks.{i}.upsamplers.0'
+
+
+def _attentions(architecture: ADMVariant) -> Iterator[tuple[str, str]]:
+    return ((old, new) for kind, old, new in _blocks(architecture) if kind == 'attention')
+
+
+def _plain_layers(architecture: ADMVariant) -> Iterator[tuple[str, str]]:
+    """Names of the layers whose tensors are only renamed."""
+    yield from {
+        'time_embed.0': 'time_embedding.linear_1',
+        'time_embed.2': 'time_embedding.linear_2',
+        'label_emb': 'class_embedding',
+        'input_blocks.0.0': 'conv_in',
+        'out.0': 'conv_norm_out',
+        'out.2': 'conv_out',
+    }.items()
+    for kind, old, new in _blocks(architecture):
+        if kind == 'res':
+            yield from ((f'{old}.{part}', f'{new}.{renamed}') for part, renamed in _RES_BLOCK.items())
+
+
+def _read_tensors(checkpoint: str | Path) -> dict[str, Tensor]:
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(
+            f'{str(checkpoint)!r} is no file. Give the path of a guided-diffusion checkpoint, such as '
+            '64x64_diffusion.pt from https://github.com/openai/guided-diffusion.'
+        )
+    try:
+        weights = torch.load(checkpoint, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(
+            f'{checkpoint} is damaged, or holds more than tensors; it was not executed. Download it again. '
+            f'({str(error).splitlines()[0]})'
+        ) from error
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f'{checkpoint} is no guided-diffusion checkpoint: it is not a dict of tensors.')
+    return dict(weights)
+
+
+def _misfit(weights: Mapping[str, Tensor], architecture: ADMVariant, unet: UNet2DModel) -> str | None:
+    """Why the weights cannot be this architecture's, before one of them is copied."""
+    given, expected = sum(w.numel() for w in weights.values()), unet.num_parameters()
+    if given != expected:
+        fitting = [name for name, other in VARIANTS.items() if build_unet(other).num_parameters() == given]
+        advice = f'; it is one of variant {fitting[0]!r}' if fitting else ''
+        return f'it holds {given:,} parameters, expected {expected:,}{advice}.'
+    try:
+        converted = convert_tensors(weights, architecture)
+    except KeyError as error:
+        return f'it has no tensor {error}.'
+    shapes = unet.state_dict()
+    if missing := sorted(shapes.keys() - converted.keys()):
+        return f'it lacks the tensors of {", ".join(missing[:5])}.'
+    for key, value in converted.items():
+        if value.shape != shapes[key].shape:
+            return f'{key} is {tuple(value.shape)}, expected {tuple(shapes[key].shape)}.'
+    return None

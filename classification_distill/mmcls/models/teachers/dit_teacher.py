@@ -1,0 +1,41 @@
+"""Diffusion transformers."""
+
+from collections.abc import Callable, Sequence
+
+from diffusers import DiTPipeline
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from .latent_teacher import LatentDiffusionTeacher
+from .pipelines import load_pipeline
+
+
+@MODELS.register_module()
+class DiTTeacher(LatentDiffusionTeacher):
+    """A diffusion transformer on latents, such as ``facebook/DiT-XL-2-256``.
+
+    "Scalable Diffusion Models with Transformers" (Peebles and Xie, ICCV 2023). Its table of classes ends with the one
+    that stands for no class, which ``class_labels=1000`` tells.
+
+    Args:
+        pretrained: Hub id, or the folder of a saved ``DiTPipeline``.
+        layers: Names of the transformer's modules to read; tokens are folded back to a map.
+        options: As in :class:`BaseTeacher`: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
+
+    Raises:
+        FileNotFoundError: When the pipeline cannot be found or fetched.
+        ValueError: When it is no DiT, or as in :class:`BaseTeacher`.
+    """
+
+    def __init__(self, pretrained: str, layers: Sequence[str] = ('transformer_blocks.13',), **options):
+        networks = {'transformer': ('DiTTransformer2DModel', 'Transformer2DModel'), 'vae': 'AutoencoderKL'}
+        pipeline = load_pipeline(pretrained, DiTPipeline, networks)
+        super().__init__(pipeline.transformer, pipeline.vae, pipeline.scheduler, layers, **options)
+
+    def class_embeddings(self, network: nn.Module) -> tuple[list[nn.Embedding], int]:
+        # diffusers gives each block a table of its own.
+        tables = [block.norm1.emb.class_embedder.embedding_table for block in network.transformer_blocks]
+        return tables, network.config.num_embeds_ada_norm
+
+    def denoise(self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
+        network(x, timestep=t, class_labels=class_labels)

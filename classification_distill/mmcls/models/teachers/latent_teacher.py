@@ -1,0 +1,74 @@
+"""Diffusion models that work on the latents of an autoencoder."""
+
+from collections.abc import Callable, Sequence
+
+from diffusers import LDMPipeline
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from .base import BaseTeacher
+from .diffusers_teacher import MIDDLE
+from .pipelines import load_pipeline
+
+
+class LatentDiffusionTeacher(BaseTeacher):
+    """What teachers on latents share; the autoencoder's decoder is dropped.
+
+    Args:
+        network: The denoising network.
+        autoencoder: A diffusers ``AutoencoderKL`` or ``VQModel``.
+        scheduler: The diffusers scheduler.
+        layers: Names of the network's modules to read.
+        companions: Further frozen modules, by name.
+        options: As in :class:`BaseTeacher`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        autoencoder: nn.Module,
+        scheduler,
+        layers: Sequence[str],
+        companions: dict[str, nn.Module] | None = None,
+        **options,
+    ):
+        autoencoder.decoder = None
+        super().__init__(
+            network,
+            scheduler,
+            layers,
+            image_scale=2 ** (len(autoencoder.config.block_out_channels) - 1),
+            companions={'autoencoder': autoencoder} | (companions or {}),
+            **options,
+        )
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The latents: the posterior's mode where there is a posterior, so that an image has one encoding."""
+        autoencoder = self._held.modules['autoencoder']
+        encoded = autoencoder.encode(images)
+        latents = encoded.latent_dist.mode() if 'latent_dist' in encoded else encoded.latents
+        return latents * autoencoder.config.scaling_factor
+
+
+@MODELS.register_module()
+class LatentTeacher(LatentDiffusionTeacher):
+    """An unconditional latent diffusion model, such as ``CompVis/ldm-celebahq-256``.
+
+    "High-Resolution Image Synthesis with Latent Diffusion Models" (Rombach et al., CVPR 2022).
+
+    Args:
+        pretrained: Hub id, or the folder of a saved ``LDMPipeline``.
+        layers: Names of the U-Net's modules to read.
+        options: As in :class:`BaseTeacher`: ``noise``, ``dtype``, ``channels_last``, ``compile``.
+
+    Raises:
+        FileNotFoundError: When the pipeline cannot be found or fetched.
+        ValueError: When it is none of unconditional latent diffusion, or as in :class:`BaseTeacher`.
+    """
+
+    def __init__(self, pretrained: str, layers: Sequence[str] = (MIDDLE,), **options):
+        pipeline = load_pipeline(pretrained, LDMPipeline, {'unet': 'UNet2DModel', 'vqvae': ('VQModel', 'AutoencoderKL')})
+        super().__init__(pipeline.unet, pipeline.vqvae, pipeline.scheduler, layers, **options)
+
+    def denoise(self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
+        network(x, t)

@@ -1,0 +1,54 @@
+"""Loading of a teacher's diffusers pipeline."""
+
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+
+
+def load_pipeline(
+    pretrained: str, pipeline_class: type[DiffusionPipeline], networks: dict[str, str | tuple[str, ...]], **components
+) -> DiffusionPipeline:
+    """Load a pipeline from a folder or the hub.
+
+    Args:
+        pretrained: Hub id, or the folder of a saved pipeline (``model_index.json`` and what it names).
+        pipeline_class: How to load it.
+        networks: The class, or classes, that each component must have, checked before any weight is loaded.
+        components: Components to use instead of the pipeline's own; None leaves one out.
+
+    Raises:
+        FileNotFoundError: When ``pretrained`` is a folder without a pipeline, or cannot be fetched from the hub.
+        ValueError: When a component is of another class.
+    """
+    folder = Path(pretrained)
+    if not str(pretrained):
+        raise FileNotFoundError('teacher.pretrained is empty: give a hub id or the folder of a diffusers pipeline.')
+    if folder.exists() and not (folder / 'model_index.json').is_file():
+        raise FileNotFoundError(
+            f'teacher.pretrained={pretrained!r} is no diffusers pipeline: it holds no model_index.json. Give the '
+            'folder that pipeline.save_pretrained() wrote.'
+        )
+    try:
+        _check_components(pretrained, pipeline_class.load_config(pretrained), networks)
+        return pipeline_class.from_pretrained(pretrained, **components)
+    except OSError as error:
+        if folder.exists():
+            raise FileNotFoundError(f'The diffusers pipeline in {pretrained!r} does not load: {error}') from error
+        raise FileNotFoundError(
+            f'teacher.pretrained={pretrained!r} is neither a folder here nor a model that the Hugging Face hub gave. '
+            'Check the spelling; without a network, copy the pipeline folder to this machine and give its path. '
+            f'({type(error).__name__}: {str(error).splitlines()[0]})'
+        ) from error
+
+
+def _check_components(pretrained: str, index: dict, networks: dict[str, str | tuple[str, ...]]) -> None:
+    for name, allowed in networks.items():
+        _, found = index.get(name) or (None, None)
+        allowed = (allowed,) if isinstance(allowed, str) else allowed
+        if found not in allowed:
+            held = ', '.join(f'{key}: {value[1]}' for key, value in index.items() if isinstance(value, list | tuple))
+            raise ValueError(
+                f'teacher.pretrained={pretrained!r} is a pipeline for another teacher: its {name} should be '
+                f'{" or ".join(allowed)}. It holds {held}. DiffusersTeacher reads pixel-space U-Nets, LatentTeacher '
+                'latent ones, StableDiffusionTeacher text-conditional ones, DiTTeacher transformers.'
+            )
