@@ -1,6 +1,7 @@
 """diffusers' U-Net with the two settings that only guided-diffusion's 128 and 512 px models need."""
 
-from diffusers import UNet2DModel
+# diffusers loads a pipeline's component of another library if it finds ModelMixin beside the component's class.
+from diffusers import ModelMixin, UNet2DModel  # noqa: F401
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 

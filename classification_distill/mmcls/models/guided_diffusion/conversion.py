@@ -59,7 +59,7 @@ def convert_tensors(weights: Mapping[str, Tensor], architecture: ADMVariant) -> 
     for old, new in _attentions(architecture):
         for kind in ('weight', 'bias'):
             converted[f'{new}.group_norm.{kind}'] = weights[f'{old}.norm.{kind}']
-            converted[f'{new}.to_out.0.{kind}'] = weights[f'{old}.proj_out.{kind}'].flatten(1)
+            converted[f'{new}.to_out.0.{kind}'] = weights[f'{old}.proj_out.{kind}'].squeeze(-1)
             for name, part in zip('qkv', _split_qkv(weights[f'{old}.qkv.{kind}'], architecture), strict=True):
                 converted[f'{new}.to_{name}.{kind}'] = part
     return converted
@@ -67,7 +67,7 @@ def convert_tensors(weights: Mapping[str, Tensor], architecture: ADMVariant) -> 
 
 def _split_qkv(qkv: Tensor, architecture: ADMVariant) -> tuple[Tensor, ...]:
     """Weight ``(3C, C, 1)`` or bias ``(3C,)`` as three of ``C`` rows."""
-    qkv = qkv.flatten(1) if qkv.dim() > 1 else qkv
+    qkv = qkv.squeeze(-1)
     if architecture.use_new_attention_order:
         return qkv.chunk(3)
     channels = len(qkv) // 3
@@ -131,7 +131,7 @@ def _read_tensors(checkpoint: str | Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(
             f'{checkpoint} is damaged, or holds more than tensors; it was not executed. Download it again. '
-            f'({str(error).splitlines()[0]})'
+            f'({type(error).__name__}: {str(error).partition(chr(10))[0]})'
         ) from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f'{checkpoint} is no guided-diffusion checkpoint: it is not a dict of tensors.')

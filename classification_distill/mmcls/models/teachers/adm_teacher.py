@@ -14,8 +14,8 @@ class ADMTeacher(UNetTeacher):
 
     Args:
         checkpoint: The ``.pt`` file, such as ``64x64_diffusion.pt``.
-        variant: ``'64'``, ``'128'``, ``'256'``, ``'256-uncond'``, ``'512'``, or a dict of guided-diffusion's flags for a
-            model of one's own (:class:`~mmcls.models.guided_diffusion.ADMVariant`).
+        variant: ``'64'``, ``'128'``, ``'256'``, ``'256-uncond'``, ``'512'``, or for a model of one's own a dict of
+            guided-diffusion's flags (:class:`~mmcls.models.guided_diffusion.ADMVariant`).
         layers: Names of the U-Net's modules to read, by diffusers' names.
         options: As in :class:`BaseTeacher`: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
 

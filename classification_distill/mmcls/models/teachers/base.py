@@ -108,7 +108,7 @@ class BaseTeacher(nn.Module):
         return [], 0
 
     def encode(self, images: Tensor) -> Tensor:
-        """From images ``(N, 3, H, W)`` of the teacher's sample size to x_0, which the network was trained to denoise."""
+        """From images ``(N, 3, H, W)`` of the teacher's sample size to the x_0 that the network was trained on."""
         return images
 
     def denoise(self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None) -> None:

@@ -55,8 +55,8 @@ class ClassConditioning:
         index = {wordnet_id: label for label, wordnet_id in enumerate(ImageNetInfo('imagenet-1k').label_names())}
         if unknown := [name for name in classes if name not in index]:
             raise ValueError(
-                f"class_labels='true' needs a data set whose classes are ImageNet-1k's WordNet ids, such as 'n01443537'; "
-                f'it has {unknown[:3]}. Use class_labels="mean".'
+                f"class_labels='true' needs a data set whose classes are WordNet ids of ImageNet-1k, as 'n01443537', "
+                f"not {unknown[:3]}. Use class_labels='mean'."
             )
         self._teacher_classes = torch.tensor([index[name] for name in classes])
 

@@ -34,9 +34,10 @@ class Precision:
         """A context that runs in this precision on ``device``."""
         dtype = self.resolve(device)
         # The weights stay float32; cached casts of them would outlive no step and cost memory.
+        kind = 'cpu' if device.type == 'meta' else device.type
         if dtype == torch.float32:
-            return torch.autocast(device.type, enabled=False)
-        return torch.autocast(device.type, dtype=dtype, cache_enabled=False)
+            return torch.autocast(kind, enabled=False)
+        return torch.autocast(kind, dtype=dtype, cache_enabled=False)
 
 
 @contextmanager

@@ -67,7 +67,9 @@ class LatentTeacher(LatentDiffusionTeacher):
     """
 
     def __init__(self, pretrained: str, layers: Sequence[str] = (MIDDLE,), **options):
-        pipeline = load_pipeline(pretrained, LDMPipeline, {'unet': 'UNet2DModel', 'vqvae': ('VQModel', 'AutoencoderKL')})
+        pipeline = load_pipeline(
+            pretrained, LDMPipeline, {'unet': 'UNet2DModel', 'vqvae': ('VQModel', 'AutoencoderKL')}
+        )
         super().__init__(pipeline.unet, pipeline.vqvae, pipeline.scheduler, layers, **options)
 
     def denoise(self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None) -> None:

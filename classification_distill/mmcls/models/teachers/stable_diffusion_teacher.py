@@ -38,8 +38,8 @@ class StableDiffusionTeacher(LatentDiffusionTeacher):
         latent_channels = pipeline.vae.config.latent_channels
         if pipeline.unet.config.in_channels != latent_channels:
             raise ValueError(
-                f'teacher.pretrained={pretrained!r} takes {pipeline.unet.config.in_channels} channels, the latents have '
-                f'{latent_channels}: a model for inpainting or depth cannot be a teacher.'
+                f'teacher.pretrained={pretrained!r} takes {pipeline.unet.config.in_channels} channels, its latents '
+                f'have {latent_channels}: a model for inpainting or depth is no teacher.'
             )
         prompt = nn.ParameterDict({'embedding': _embed_empty_prompt(pipeline)})
         super().__init__(
