@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from mmengine.registry import init_default_scope
+from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
@@ -30,6 +31,25 @@ def tiny_unet(**settings) -> UNet2DModel:
         }
         | settings
     )
+
+
+def read_in_full_forward(network, layers, x, t, **settings) -> tuple[dict, dict]:
+    """Features of the layers in one whole forward pass, and the FLOPs done when each was reached."""
+    features, work = {}, {}
+
+    def reader(layer):
+        def read(module, args, output):
+            features[layer] = output[0] if isinstance(output, tuple) else output
+            work[layer] = counter.get_total_flops()
+
+        return read
+
+    handles = [network.get_submodule(layer).register_forward_hook(reader(layer)) for layer in layers]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(x, t, **settings)
+    for handle in handles:
+        handle.remove()
+    return features, work
 
 
 @pytest.fixture(scope='session')

@@ -3,70 +3,97 @@ import json
 
 import pytest
 import torch
-from conftest import tiny_unet
+from conftest import read_in_full_forward, tiny_unet
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from mmcls.models import DiffusersTeacher
-from mmcls.models.teachers import BaseTeacher
+from mmcls.models import DiffusersTeacher, UNetTeacher
+from mmcls.models.teachers.execution import Precision
 from torch.utils.flop_counter import FlopCounterMode
 
 MIDDLE = 'mid_block.resnets.1.conv2'
+_GOOGLE = {'downsample_padding': 0, 'flip_sin_to_cos': False, 'freq_shift': 1, 'norm_eps': 1e-6}
+_GOOGLE |= {'layers_per_block': 2, 'attention_head_dim': None}
+DDPM_CIFAR10_32 = _GOOGLE | {
+    'sample_size': 32,
+    'block_out_channels': (128, 256, 256, 256),
+    'down_block_types': ('DownBlock2D', 'AttnDownBlock2D', 'DownBlock2D', 'DownBlock2D'),
+    'up_block_types': ('UpBlock2D', 'UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'),
+}
+DDPM_EMA_CELEBAHQ_256 = _GOOGLE | {
+    'sample_size': 256,
+    'block_out_channels': (128, 128, 256, 256, 512, 512),
+    'down_block_types': (*('DownBlock2D',) * 4, 'AttnDownBlock2D', 'DownBlock2D'),
+    'up_block_types': ('UpBlock2D', 'AttnUpBlock2D', *('UpBlock2D',) * 4),
+}
 
 
-class UNetTeacher(BaseTeacher):
-    def denoise(self, network, images, t, class_labels):
-        network(images, t)
-
-
-def read_in_full_forward(network, layers, images, t):
-    features = {}
-    handles = [
-        network.get_submodule(layer).register_forward_hook(lambda m, a, out, layer=layer: features.update({layer: out}))
-        for layer in layers
-    ]
-    with torch.no_grad():
-        network(images, t)
-    for handle in handles:
-        handle.remove()
-    return features
-
-
-def test_features_equal_those_of_the_full_forward_in_any_order(pipeline_folder):
+def test_a_layer_of_every_part_in_any_order(pipeline_folder):
     layers = [MIDDLE, 'down_blocks.0.resnets.0', 'up_blocks.0.resnets.0.conv1']
-    teacher = DiffusersTeacher(pipeline_folder, layers)
     images, t = torch.rand(4, 3, 8, 8) * 2 - 1, torch.tensor([0, 10, 500, 999])
-    features = teacher(images, t)
+    features = DiffusersTeacher(pipeline_folder, layers)(images, t)
     assert list(features) == layers
-    whole = read_in_full_forward(teacher.network, layers, images, t)
-    for layer in layers:
-        assert torch.equal(features[layer], whole[layer])
-        channels, stride = teacher.feature_info[layer]
-        assert features[layer].shape == (4, channels, 8 // stride, 8 // stride)
+    whole, _ = read_in_full_forward(DDPMPipeline.from_pretrained(pipeline_folder).unet, layers, images, t)
+    assert all(torch.equal(features[layer], whole[layer]) for layer in layers)
 
 
-def test_stops_after_the_last_layer_at_the_size_of_ddpm_cifar10():
+@pytest.mark.parametrize(('settings', 'parameters', 'gflops', 'info'), [
+    (DDPM_CIFAR10_32, 35_746_307, (12.44, 3.33), (256, 8)),
+    (DDPM_EMA_CELEBAHQ_256, 113_673_219, (497.0, 135.2), (512, 32)),
+], ids=['ddpm-cifar10-32', 'ddpm-ema-celebahq-256'])  # fmt: skip
+def test_full_size(settings, parameters, gflops, info):
     with torch.device('meta'):
-        network = UNet2DModel(
-            sample_size=32,
-            block_out_channels=(128, 256, 256, 256),
-            down_block_types=('DownBlock2D', 'AttnDownBlock2D', 'DownBlock2D', 'DownBlock2D'),
-            up_block_types=('UpBlock2D', 'UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'),
-            layers_per_block=2,
-            downsample_padding=0,
-            flip_sin_to_cos=False,
-            freq_shift=1,
-            norm_eps=1e-6,
-            attention_head_dim=None,
-        )
-        teacher = UNetTeacher(network, [MIDDLE], (32, 32), 1000)
-        images, t = torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.int64)
-        with FlopCounterMode(display=False) as early:
-            teacher(images, t)
-        with FlopCounterMode(display=False) as whole, torch.no_grad():
-            network(images, t)
-    assert sum(p.numel() for p in network.parameters()) == 35_746_307
-    assert teacher.feature_info == {MIDDLE: (256, 8)}
-    assert whole.get_total_flops() == pytest.approx(12.44e9, rel=0.01)
-    assert early.get_total_flops() <= 1.02 * 3.33e9
+        network = UNet2DModel(**settings)
+    size = network.config.sample_size
+    images, t = torch.zeros(1, 3, size, size, device='meta'), torch.zeros(1, dtype=torch.int64, device='meta')
+    with FlopCounterMode(display=False) as whole, torch.no_grad():
+        network(images, t)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    teacher = UNetTeacher(network, DDPMScheduler(), [MIDDLE])
+    with FlopCounterMode(display=False) as early:
+        teacher(images, t)
+    assert teacher.feature_info == {MIDDLE: info}
+    assert whole.get_total_flops() / 1e9 == pytest.approx(gflops[0], rel=2e-3)
+    assert early.get_total_flops() / 1e9 <= 1.02 * gflops[1]
+
+
+@pytest.mark.parametrize('option', ['channels_last', 'compile'])
+def test_speed_options_change_no_feature(option, pipeline_folder):
+    images, t = torch.rand(4, 3, 8, 8) * 2 - 1, torch.tensor([0, 10, 500, 999])
+    plain = DiffusersTeacher(pipeline_folder)(images, t)[MIDDLE]
+    teacher = DiffusersTeacher(pipeline_folder, **{option: True})
+    assert torch.allclose(teacher(images, t)[MIDDLE], plain, atol=1e-5)
+    compiled = [name for name, module in teacher.network.named_modules() if module._compiled_call_impl is not None]
+    blocks = ['time_embedding', 'down_blocks.0', 'down_blocks.1', 'mid_block.attentions.0', 'mid_block.resnets.0']
+    assert compiled == (blocks if option == 'compile' else [])
+    last = teacher.network.get_submodule(MIDDLE).weight.is_contiguous(memory_format=torch.channels_last)
+    assert last == (option == 'channels_last')
+
+
+def test_precision_is_the_teachers_own_whatever_autocast_is_around_it(pipeline_folder):
+    images, t = torch.rand(4, 3, 8, 8) * 2 - 1, torch.tensor([0, 10, 500, 999])
+    full = DiffusersTeacher(pipeline_folder)(images, t)[MIDDLE]
+    low = DiffusersTeacher(pipeline_folder, dtype='bfloat16')(images, t)[MIDDLE]
+    assert low.dtype == torch.float32
+    assert 1e-4 < (low - full).abs().mean() / full.abs().mean() < 2e-2
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert torch.equal(DiffusersTeacher(pipeline_folder)(images, t)[MIDDLE], full)
+    with pytest.raises(ValueError, match=r"dtype='half' is none of 'auto', 'float32'"):
+        DiffusersTeacher(pipeline_folder, dtype='half')
+
+
+def test_automatic_precision(monkeypatch):
+    cpu, gpu = torch.device('cpu'), torch.device('cuda')
+    assert Precision().resolve(cpu) == torch.float32
+    for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation, s=supported: s)
+        assert Precision().resolve(gpu) == dtype
+        assert Precision('float32').resolve(gpu) == torch.float32
+
+
+def test_features_take_part_in_a_backward_pass(pipeline_folder):
+    feature = DiffusersTeacher(pipeline_folder)(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64))[MIDDLE]
+    student = torch.ones_like(feature, requires_grad=True)
+    (student * feature).sum().backward()
+    assert torch.equal(student.grad, feature)
 
 
 def test_images_of_another_size_are_resized(pipeline_folder):
@@ -112,7 +139,7 @@ def test_old_hub_layout_loads(tmp_path):
         'unet': ['diffusers', 'UNet2DModel'],
     }
     (tmp_path / 'model_index.json').write_text(json.dumps(index))
-    teacher = DiffusersTeacher(str(tmp_path), [MIDDLE])
+    teacher = DiffusersTeacher(str(tmp_path), ['conv_out'])
     for key, value in pipeline.unet.state_dict().items():
         assert torch.equal(teacher.network.state_dict()[key], value), key
 

@@ -1,5 +1,6 @@
 """Loading of a teacher's diffusers pipeline."""
 
+import inspect
 from pathlib import Path
 
 from diffusers import DiffusionPipeline
@@ -29,7 +30,7 @@ def load_pipeline(
             'folder that pipeline.save_pretrained() wrote.'
         )
     try:
-        _check_components(pretrained, pipeline_class.load_config(pretrained), networks)
+        _check_family(pretrained, pipeline_class, networks)
         return pipeline_class.from_pretrained(pretrained, **components)
     except OSError as error:
         if folder.exists():
@@ -41,14 +42,17 @@ def load_pipeline(
         ) from error
 
 
-def _check_components(pretrained: str, index: dict, networks: dict[str, str | tuple[str, ...]]) -> None:
-    for name, allowed in networks.items():
-        _, found = index.get(name) or (None, None)
-        allowed = (allowed,) if isinstance(allowed, str) else allowed
-        if found not in allowed:
-            held = ', '.join(f'{key}: {value[1]}' for key, value in index.items() if isinstance(value, list | tuple))
-            raise ValueError(
-                f'teacher.pretrained={pretrained!r} is a pipeline for another teacher: its {name} should be '
-                f'{" or ".join(allowed)}. It holds {held}. DiffusersTeacher reads pixel-space U-Nets, LatentTeacher '
-                'latent ones, StableDiffusionTeacher text-conditional ones, DiTTeacher transformers.'
-            )
+def _check_family(
+    pretrained: str, pipeline_class: type[DiffusionPipeline], networks: dict[str, str | tuple[str, ...]]
+) -> None:
+    index = pipeline_class.load_config(pretrained)
+    held = {name: entry[1] for name, entry in index.items() if isinstance(entry, list | tuple)}
+    allowed = {name: (classes,) if isinstance(classes, str) else classes for name, classes in networks.items()}
+    foreign = held.keys() - inspect.signature(pipeline_class.__init__).parameters.keys()
+    if foreign or any(held.get(name) not in classes for name, classes in allowed.items()):
+        expected = ', '.join(f'{name}: {" or ".join(classes)}' for name, classes in allowed.items())
+        raise ValueError(
+            f'teacher.pretrained={pretrained!r} is a pipeline for another teacher. Expected {expected}; it holds '
+            f'{", ".join(f"{name}: {found}" for name, found in held.items())}. DiffusersTeacher reads pixel-space '
+            'U-Nets, LatentTeacher latent ones, StableDiffusionTeacher text-conditional ones, DiTTeacher transformers.'
+        )
