@@ -97,7 +97,9 @@ def test_published_sizes(name, parameters, gflops):
     assert early.get_total_flops() / 1e9 <= 1.02 * gflops[1]
 
 
-@pytest.mark.parametrize('name', ['legacy order', '128 px: fixed number of heads', '512 px: half width first'])
+@pytest.mark.parametrize(
+    'name', ['new order', 'legacy order', '128 px: fixed number of heads', '512 px: half width first']
+)
 def test_a_saved_folder_is_the_same_teacher(name, tmp_path):
     checkpoint, flags = save_tiny(name, tmp_path)
     load_guided_diffusion(checkpoint, flags).save_pretrained(tmp_path / 'folder')
