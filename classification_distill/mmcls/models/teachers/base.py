@@ -54,6 +54,7 @@ class BaseTeacher(nn.Module):
         compile: Compile by ``torch.compile`` the blocks that hold no layer to be read.
 
     Attributes:
+        last_layer (str): Name of the layer with which the network's forward ends.
         sample_size (tuple[int, int]): Height and width to which images are resized, those of the training.
         num_timesteps (int): Number T of the diffusion process's timesteps.
         feature_info (dict): ``layer -> (channels, stride)``, the stride counted in pixels of the resized image.
@@ -61,6 +62,8 @@ class BaseTeacher(nn.Module):
     Raises:
         ValueError: When a layer is unknown, listed twice, not reached, or returns no map; or when an option is unknown.
     """
+
+    last_layer = 'conv_out'
 
     def __init__(
         self,
@@ -127,16 +130,19 @@ class BaseTeacher(nn.Module):
             dict[str, Tensor]: ``layer -> (N, C, h, w)``, float32, in the order of ``layers``.
         """
         with torch.inference_mode(), self.precision.autocast(images.device):
-            if images.shape[-2:] != torch.Size(self.sample_size):
-                images = F.interpolate(images, self.sample_size, mode='bilinear', antialias=True, align_corners=False)
-            x = self.encode(images)
-            if self.noise == 'forward':
-                x = self.scheduler.add_noise(x, torch.randn_like(x), t)
-            if self.channels_last:
-                x = x.contiguous(memory_format=torch.channels_last)
+            x = self.prepare(images, t)
             features = self._read_layers(self.network, x, t, self.class_conditioning(t, class_labels))
         # Copied outside of inference mode, without which autograd could not keep them for a backward pass.
         return {layer: feature.to(torch.float32, copy=True) for layer, feature in features.items()}
+
+    def prepare(self, images: Tensor, t: Tensor) -> Tensor:
+        """What the network is given for ``images`` at ``t``: resized, encoded and, where asked for, noised."""
+        if images.shape[-2:] != torch.Size(self.sample_size):
+            images = F.interpolate(images, self.sample_size, mode='bilinear', antialias=True, align_corners=False)
+        x = self.encode(images)
+        if self.noise == 'forward':
+            x = self.scheduler.add_noise(x, torch.randn_like(x), t)
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
 
     def _read_layers(
         self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None = None

@@ -27,6 +27,8 @@ class DiTTeacher(LatentDiffusionTeacher):
         ValueError: When it is no DiT, or as in :class:`BaseTeacher`.
     """
 
+    last_layer = 'proj_out_2'
+
     def __init__(self, pretrained: str, layers: Sequence[str] = ('transformer_blocks.13',), **options):
         networks = {'transformer': ('DiTTransformer2DModel', 'Transformer2DModel'), 'vae': 'AutoencoderKL'}
         pipeline = load_pipeline(pretrained, DiTPipeline, networks)
