@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from benchmark_presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
 from conftest import read_in_full_forward, tiny_unet
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from mmcls.models import DiffusersTeacher, UNetTeacher
@@ -10,20 +11,6 @@ from mmcls.models.teachers.execution import Precision
 from torch.utils.flop_counter import FlopCounterMode
 
 MIDDLE = 'mid_block.resnets.1.conv2'
-_GOOGLE = {'downsample_padding': 0, 'flip_sin_to_cos': False, 'freq_shift': 1, 'norm_eps': 1e-6}
-_GOOGLE |= {'layers_per_block': 2, 'attention_head_dim': None}
-DDPM_CIFAR10_32 = _GOOGLE | {
-    'sample_size': 32,
-    'block_out_channels': (128, 256, 256, 256),
-    'down_block_types': ('DownBlock2D', 'AttnDownBlock2D', 'DownBlock2D', 'DownBlock2D'),
-    'up_block_types': ('UpBlock2D', 'UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'),
-}
-DDPM_EMA_CELEBAHQ_256 = _GOOGLE | {
-    'sample_size': 256,
-    'block_out_channels': (128, 128, 256, 256, 512, 512),
-    'down_block_types': (*('DownBlock2D',) * 4, 'AttnDownBlock2D', 'DownBlock2D'),
-    'up_block_types': ('UpBlock2D', 'AttnUpBlock2D', *('UpBlock2D',) * 4),
-}
 
 
 def test_a_layer_of_every_part_in_any_order(pipeline_folder):

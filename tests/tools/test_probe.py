@@ -1,0 +1,76 @@
+import sys
+
+import numpy as np
+import probe
+import pytest
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from test_train import DISTILL, TREE, run
+
+DATA = 'configs/_base_/datasets/digits_b64.py'
+
+
+@pytest.fixture
+def configs(digits, pipeline_folder, tmp_path) -> tuple[str, str]:
+    teacher, data = tmp_path / 'teacher.py', tmp_path / 'data.py'
+    teacher.write_text(
+        f"_base_ = '{TREE / DISTILL}'\nmodel = dict(teacher=dict(pretrained='{pipeline_folder}', noise='forward'))\n"
+    )
+    root = f"dataset=dict(data_root='{digits}')"
+    data.write_text(f"_base_ = '{TREE / DATA}'\ntrain_dataloader = dict({root})\nval_dataloader = dict({root})\n")
+    return str(teacher), str(data)
+
+
+def run_probe(configs, out, *arguments, check=True):
+    sizes = ('--train', '60', '--test', '50', '--out', str(out))
+    return run(sys.executable, 'tools/probe.py', *configs, *sizes, *arguments, check=check)
+
+
+def test_a_resumed_probe_gives_the_table_of_an_uninterrupted_one(configs, tmp_path):
+    steps = ('--timesteps', '0', '500', '900')
+    done = run_probe(configs, tmp_path / 'whole', *steps)
+    whole = (tmp_path / 'whole/probe.csv').read_text()
+    lines = whole.splitlines()
+    layers = {line.split(',')[0] for line in lines[1:]}
+    assert {'down_blocks.0.resnets.0', 'mid_block.resnets.1', 'up_blocks.1.resnets.1'} <= layers
+    assert len(lines) == 1 + 3 * len(layers)
+    assert (tmp_path / 'whole/probe.png').stat().st_size > 5000
+
+    (tmp_path / 'whole/probe.csv').write_text('\n'.join([*lines[: 1 + len(layers)], '']))
+    run_probe(configs, tmp_path / 'whole', *steps)
+    assert (tmp_path / 'whole/probe.csv').read_text() == whole
+
+    other = run_probe(configs, tmp_path / 'whole', '--timesteps', '0', check=False)
+    assert other.returncode == 2
+    assert 'other settings (timesteps)' in other.stderr
+
+    snippet = (tmp_path / 'whole/best.py').read_text()
+    assert snippet in done.stdout
+    child = tmp_path / 'child.py'
+    child.write_text(f"_base_ = '{configs[0]}'\n{snippet}")
+    model = MODELS.build(Config.fromfile(child).model)
+    best = max(lines[1:], key=lambda line: float(line.split(',')[4])).split(',')
+    assert model.teacher.layers == (best[0],)
+    assert model.timestep_policy.timestep == int(best[1])
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (('--timesteps', '1000'), 'expected 0 to 999'),
+    (('--layers', 'mid_block.resnet.0'), 'Near ones: mid_block.resnets.0'),
+])  # fmt: skip
+def test_what_cannot_be_probed_is_refused(configs, tmp_path, arguments, message):
+    done = run_probe(configs, tmp_path / 'out', *arguments, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not (tmp_path / 'out').exists()
+
+
+def test_probes_find_what_is_there_and_nothing_else():
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 50)
+    telling = random.normal(size=(200, 8)) + 4 * np.eye(8)[labels]
+    found = probe.probe(telling[::2], labels[::2], telling[1::2], labels[1::2])
+    assert min(found.values()) > 90
+    nothing = random.normal(size=(200, 8))
+    found = probe.probe(nothing[::2], labels[::2], nothing[1::2], labels[1::2])
+    assert max(found.values()) < 45
