@@ -37,7 +37,7 @@ _RESNET18 = {'type': 'ResNet', 'depth': 18, 'out_indices': (3,)}
 
 # name: (U-Net, rest of the model, images a batch on a CPU and on a GPU)
 PRESETS = {
-    'cifar10': (DDPM_CIFAR10_32, _CHOSEN | {'backbone': _RESNET18 | {'type': 'ResNet_CIFAR'}}, (8, 128)),
+    'cifar10': (DDPM_CIFAR10_32, _CHOSEN | {'backbone': _RESNET18 | {'type': 'ResNet_CIFAR'}}, (32, 128)),
     'celebahq': (DDPM_EMA_CELEBAHQ_256, _DENSE | {'backbone': _RESNET18 | {'depth': 50}}, (2, 32)),
     'adm64': (VARIANTS['64'].unet_config(), _CHOSEN | {'backbone': _RESNET18}, (4, 64)),
     'adm256': (VARIANTS['256-uncond'].unet_config(), _CHOSEN | {'backbone': _RESNET18}, (1, 32)),

@@ -67,6 +67,7 @@ def drop_uncalled(network: nn.Module) -> Iterator[None]:
 
 def compile_untapped(network: nn.Module, layers: Sequence[str]) -> None:
     """Compile, in place, the largest modules that hold none of ``layers``; single operations are left as they are."""
+    compiled = []
 
     def compile_below(module: nn.Module, name: str) -> None:
         for child_name, child in module.named_children():
@@ -76,5 +77,9 @@ def compile_untapped(network: nn.Module, layers: Sequence[str]) -> None:
                 compile_below(child, path)
             elif any(True for _ in child.children()):
                 child.compile()
+                compiled.append(child)
 
     compile_below(network, '')
+    # Blocks of one class share a forward, whose versions are counted together: past the limit they run uncompiled.
+    limit = 4 * len(compiled)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, limit)
