@@ -46,6 +46,7 @@ def build_teacher(settings: dict, layers: list[str] | None) -> torch.nn.Module:
         layers = [name for name in names if name.rpartition('.')[2].isdigit() and name.split('.')[-2] in blocks]
         if 'transformer_blocks.0' not in names:
             layers = [name for name in layers if '.resnets.' in name]
+        layers.sort(key=lambda name: name.split('.')[0])  # down, middle, up: as they are called
     return MODELS.build(settings | {'layers': layers}).to('cuda' if torch.cuda.is_available() else 'cpu')
 
 
