@@ -1,7 +1,7 @@
 """A handful of images of each data set in its true on-disk format.
 
 ``write_<name>(data_root)`` writes what the configs read, where ``data_root`` stands for the repository's ``data``;
-``write_raw_<name>(folder)`` writes what is downloaded. Counts are small; names, modes and image sizes are the true ones.
+``write_raw_<name>(folder)`` writes what is downloaded. Counts are small; names, modes and image sizes are true.
 """
 
 import hashlib

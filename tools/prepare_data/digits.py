@@ -1,12 +1,12 @@
-"""Write scikit-learn's handwritten digits as an image folder: python tools/prepare_data/digits.py [FOLDER]
+"""Write scikit-learn's handwritten digits as an image folder: python tools/prepare_data/digits.py [FOLDER] [--check]
 
 1,797 grey images of 8x8 pixels (UCI, Alpaydin and Kaynak 1998) that come with scikit-learn. The split is stratified
 and fixed: 1,000 images to train on and 797 to test. ``meta/train_<N>_<K>.txt`` are nested stratified subsets of N
 labels, for K = 0 to 4, for experiments with few labels.
 """
 
-import argparse
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-FOLDER = Path(__file__).resolve().parents[2] / 'data' / 'digits'
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from prepare_data.common import DATA_ROOT, broken_images, first, parse_args, report
+
+FOLDER = DATA_ROOT / 'digits'
 NUM_TRAIN, LABEL_COUNTS, NUM_SUBSETS = 1000, (50, 100), 5
 
 
@@ -47,26 +50,32 @@ def write_digits(folder: Path) -> None:
     partial.rename(folder)
 
 
+def find_problems(folder: Path) -> list[str]:
+    """What is missing or does not decode; nothing for a complete folder."""
+    subsets = [f'train_{count}_{k}' for count in (*LABEL_COUNTS, NUM_TRAIN) for k in range(NUM_SUBSETS)]
+    missing = [name for name in ('train', 'test', *subsets) if not (folder / 'meta' / f'{name}.txt').is_file()]
+    if missing:
+        return [f'meta: lists are missing: {first(missing)}']
+    lines = [line for name in ('train', 'test') for line in (folder / 'meta' / f'{name}.txt').read_text().splitlines()]
+    names = [line.split()[0] for line in lines]
+    missing = [name for name in names if not (folder / 'images' / name).is_file()]
+    if missing:
+        return [f'images: {len(missing):,} of {len(names):,} are missing: {first(missing)}']
+    return broken_images(names, lambda name: (folder / 'images' / name).open('rb'))
+
+
 def is_complete(folder: Path) -> bool:
-    """Whether every list is there and every image that the main ones name."""
-    lists = [
-        folder / 'meta' / f'{name}.txt' for name in ('train', 'test', f'train_{LABEL_COUNTS[0]}_{NUM_SUBSETS - 1}')
-    ]
-    if not all(path.is_file() for path in lists):
-        return False
-    names = [line.split()[0] for path in lists for line in path.read_text().splitlines()]
-    return all((folder / 'images' / name).is_file() for name in names)
+    """Whether every list is there and every image that they name."""
+    return not find_problems(folder)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', nargs='?', type=Path, default=FOLDER)
-    folder = parser.parse_args().folder
-    if is_complete(folder):
-        print(f'{folder} is complete: 1,000 training and 797 test images.')
-        return
-    write_digits(folder)
-    print(f'Wrote 1,000 training and 797 test images to {folder}.')
+    args = parse_args(__doc__, FOLDER)
+    problems = find_problems(args.folder)
+    if problems and not args.check:
+        write_digits(args.folder)
+        problems = find_problems(args.folder)
+    report(args.folder, problems, '1,000 training and 797 test images', 'python tools/prepare_data/digits.py writes it')
 
 
 if __name__ == '__main__':
