@@ -1,3 +1,4 @@
+from .backbones import *  # noqa: F403
 from .classifiers import *  # noqa: F403
 from .connectors import *  # noqa: F403
 from .generators import *  # noqa: F403
