@@ -107,3 +107,27 @@ def test_two_layers_with_dense_features(pipeline_folder):
     )
     losses = model(**model.data_preprocessor(batch(), training=True), mode='loss')
     assert {'loss_distill_mid_block_resnets_1_conv2', 'loss_distill_down_blocks_0'} <= set(losses)
+
+
+def test_a_reward_in_closed_form_adds_no_loss(pipeline_folder):
+    model = build(pipeline_folder, task_head={'type': 'LeastSquaresHead', 'num_classes': 10})
+    losses = model(**model.data_preprocessor(batch(), training=True), mode='loss')
+    assert set(losses) == {
+        'loss_distill_mid_block_resnets_1_conv2', 'loss_policy', 'loss_entropy',
+        'reward', 'policy_entropy', 'timestep_mean',
+    }  # fmt: skip
+    assert losses['reward'] == -1
+    assert model.task_head.gram.any()
+
+
+def test_a_reward_without_labels_reads_all_views_at_the_images_timesteps(pipeline_folder):
+    model = build(pipeline_folder, task_head={'type': 'ViewAgreementHead'})
+    read = []
+    model.teacher.register_forward_pre_hook(lambda module, args: read.append((args[0], args[1])))
+    unlabelled = {'inputs': batch()['inputs'], 'data_samples': [DataSample() for _ in range(8)]}
+    losses = model(**model.data_preprocessor(unlabelled, training=True), mode='loss')
+    assert losses['reward'].item() < 0
+    assert len(read) == 3
+    assert all(torch.equal(t, model.last_timesteps) for _, t in read)
+    assert not torch.equal(read[0][0], read[1][0])
+    assert model.standardizers[0].count == 8  # the views are not counted among the images

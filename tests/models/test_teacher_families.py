@@ -120,7 +120,7 @@ def test_what_is_not_needed_is_not_kept(folders):
     assert kept == {'time_embedding', 'conv_in', 'down_blocks'}
     assert set(teacher.network.down_blocks._modules) == {'0', '1'}
     assert teacher.network.down_blocks[1] is None
-    held = teacher._held.modules
+    held = teacher.held
     assert set(held) == {'network', 'autoencoder', 'prompt'}
     assert not [name for name, _ in held['autoencoder'].named_parameters() if name.startswith('decoder')]
 

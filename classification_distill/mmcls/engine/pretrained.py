@@ -35,7 +35,7 @@ def check_pretrained_weights(model: nn.Module, config: Config | dict, allow_part
     for name, module in model.named_modules():
         for init_cfg in _pretrained_init_cfgs(module):
             field = _find_field(config, init_cfg) or f'{name}.init_cfg'
-            state_dict = _load_state_dict(init_cfg, field)
+            state_dict = _load_state_dict(init_cfg['checkpoint'], init_cfg.get('prefix') or '', field)
             expected = module.state_dict()
             problems = _compare(expected, state_dict, strict=bool(init_cfg.get('prefix')))
             loaded = sum(k in state_dict and state_dict[k].shape == v.shape for k, v in expected.items())
@@ -51,21 +51,39 @@ def check_pretrained_weights(model: nn.Module, config: Config | dict, allow_part
                 logger.warning(problem)
 
 
+def load_completely(model: nn.Module, checkpoint: str, field: str) -> None:
+    """Load a checkpoint into a model that it must fit tensor by tensor.
+
+    Args:
+        model: The built model.
+        checkpoint: The file.
+        field: Field of the config that names the checkpoint, up to its last part, for the messages.
+
+    Raises:
+        PretrainedWeightsError: For an empty or missing path, or a key or shape that differs.
+    """
+    state_dict = _load_state_dict(checkpoint, '', field)
+    if problems := _compare(model.state_dict(), state_dict, strict=True):
+        raise PretrainedWeightsError(
+            f'{field}.checkpoint={checkpoint!r} does not fit the model of {field}.config.\n  ' + '\n  '.join(problems)
+        )
+    model.load_state_dict(state_dict)
+
+
 def _pretrained_init_cfgs(module: nn.Module) -> list[dict]:
     init_cfg = getattr(module, 'init_cfg', None) or []
     init_cfgs = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
     return [c for c in init_cfgs if isinstance(c, dict) and c.get('type') == 'Pretrained']
 
 
-def _load_state_dict(init_cfg: dict, field: str) -> dict[str, Tensor]:
+def _load_state_dict(path: str, prefix: str, field: str) -> dict[str, Tensor]:
     """The checkpoint's tensors under the prefix, which is taken off."""
-    path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix') or ''
     if not path:
-        raise PretrainedWeightsError(f'{field}.checkpoint is empty: give the path of a distilled checkpoint.')
+        raise PretrainedWeightsError(f'{field}.checkpoint is empty: give the path of a checkpoint.')
     if os.path.isdir(path):
         raise PretrainedWeightsError(
-            f'{field}.checkpoint={path!r} is a folder. Give the .pth file that a distillation wrote, not a diffusion '
-            'model: a teacher has no weights for a student.'
+            f'{field}.checkpoint={path!r} is a folder. Give the .pth file that a training wrote; a diffusion model has '
+            'no weights for a student.'
         )
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')

@@ -1,11 +1,11 @@
-"""From the student's normalised input to what a diffusion model expects."""
+"""From the student's normalised input to what a teacher expects."""
 
 import torch
 from torch import Tensor, nn
 
 
-def to_diffusion_range(inputs: Tensor, data_preprocessor: nn.Module) -> Tensor:
-    """Undo a data preprocessor's normalisation and scale the pixels to [-1, 1].
+def to_pixels(inputs: Tensor, data_preprocessor: nn.Module) -> Tensor:
+    """Undo a data preprocessor's normalisation.
 
     Args:
         inputs: Images ``(N, 3, H, W)`` as ``data_preprocessor`` returned them.
@@ -13,12 +13,24 @@ def to_diffusion_range(inputs: Tensor, data_preprocessor: nn.Module) -> Tensor:
             taken as pixels.
 
     Returns:
-        Tensor: float32 images ``(N, 3, H, W)`` in [-1, 1].
+        Tensor: float32 images ``(N, 3, H, W)`` in [0, 255].
     """
     pixels = inputs.float()
     if getattr(data_preprocessor, '_enable_normalize', False):
         pixels = pixels * data_preprocessor.std + data_preprocessor.mean
-    return pixels / 127.5 - 1
+    return pixels
+
+
+def normalize(pixels: Tensor, data_preprocessor: nn.Module) -> Tensor:
+    """Pixels ``(N, 3, H, W)`` in [0, 255] with a data preprocessor's mean and std: undoes :func:`to_pixels`."""
+    if getattr(data_preprocessor, '_enable_normalize', False):
+        pixels = (pixels - data_preprocessor.mean) / data_preprocessor.std
+    return pixels
+
+
+def to_diffusion_range(inputs: Tensor, data_preprocessor: nn.Module) -> Tensor:
+    """As :func:`to_pixels`, with the pixels scaled to [-1, 1]."""
+    return to_pixels(inputs, data_preprocessor) / 127.5 - 1
 
 
 def check_diffusion_range(images: Tensor) -> None:

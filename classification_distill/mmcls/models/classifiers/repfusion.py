@@ -1,23 +1,23 @@
 """RepFusion: distil a frozen diffusion model into a student at timesteps that a policy chooses."""
 
+from collections.abc import Sequence
+
 import torch
-from mmpretrain.models import BaseClassifier
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ..images import check_diffusion_range, to_diffusion_range
+from .base import BaseDistiller
 
 
 @MODELS.register_module()
-class RepFusion(BaseClassifier):
+class RepFusion(BaseDistiller):
     """The classifier of "Diffusion Model as Representation Learner" (Yang and Wang, ICCV 2023).
 
     A training step: the policy draws a timestep for each image; the frozen teacher gives its features of the image at
     that timestep; the student's features, through the connectors, are pulled towards them; the task head, trained on
     the teacher's features, says how much they tell of the task, and minus its loss is the policy's reward.
-
-    The student's weights are ``student.backbone.*`` in a checkpoint; downstream configs load them by that prefix.
 
     Args:
         teacher: The frozen diffusion model.
@@ -25,9 +25,10 @@ class RepFusion(BaseClassifier):
             layer, in the order of the teacher's ``layers``.
         neck: Student's neck.
         timestep_policy: Which timestep each image gets.
-        distill_loss: Compares a student feature with a teacher feature.
-        task_head: Predicts the task from teacher features; ReinforcePolicy needs one.
-        connector: Maps a student feature to a teacher feature's shape; its channels are found here.
+        distill_loss: Compares a student feature with a teacher feature; there is one a layer.
+        task_head: Says how much the teacher's features tell of the task; ReinforcePolicy needs one.
+        connector: Maps a student feature to a teacher feature's shape; its channels are found here. By default the one
+            that suits the loss.
         standardizer: How teacher features are standardised (:class:`FeatureStandardizer`); None leaves them raw, which
             is the published behaviour.
         data_preprocessor: Normalises the images for the student. The teacher's images are recovered from its mean and
@@ -35,7 +36,8 @@ class RepFusion(BaseClassifier):
         init_cfg: Initialisation of the whole model.
 
     Raises:
-        ValueError: When student features and teacher layers do not pair up, or a policy that learns has no task head.
+        ValueError: When student features and teacher layers do not pair up, a policy that learns has no task head, or
+            the loss compares logits.
     """
 
     def __init__(
@@ -51,25 +53,25 @@ class RepFusion(BaseClassifier):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
-        preprocessor = {'type': 'ClsDataPreprocessor'} | dict(data_preprocessor or {})
-        super().__init__(init_cfg=init_cfg, data_preprocessor=preprocessor)
+        super().__init__(backbone, neck, data_preprocessor, init_cfg)
+        if MODELS.get(distill_loss['type']).compares != 'features':
+            raise ValueError(
+                f'{distill_loss["type"]} compares logits, and a diffusion model has none: use KDClassifier.'
+            )
         self.teacher = MODELS.build(teacher)
-        self.student = nn.ModuleDict({'backbone': MODELS.build(backbone)})
-        if neck is not None:
-            self.student['neck'] = MODELS.build(neck)
-        self.distill_loss = MODELS.build(distill_loss)
         timesteps = {'num_timesteps': self.teacher.num_timesteps}
         self.timestep_policy = _build_policy(timestep_policy, timesteps, self.teacher.sample_size[0])
 
-        channels = [self.teacher.feature_info[layer][0] for layer in self.teacher.layers]
-        self.connectors = self._build_connectors(connector or {'type': 'ConvConnector'}, channels)
+        channels = {layer: self.teacher.feature_info[layer][0] for layer in self.teacher.layers}
+        student_features = self.find_student_features(*self.teacher.sample_size)
+        self.pair_features(channels, student_features, distill_loss, connector)
         self.standardizers = None
         if standardizer is not None:
             defaults = {'type': 'FeatureStandardizer'} | timesteps
             self.standardizers = nn.ModuleList(
-                MODELS.build(defaults | standardizer | {'channels': c}) for c in channels
+                MODELS.build(defaults | standardizer | {'channels': c}) for c in channels.values()
             )
-        self.task_head = MODELS.build({'in_channels': sum(channels)} | task_head) if task_head is not None else None
+        self.task_head = _build_task_head(task_head, sum(channels.values())) if task_head is not None else None
         if self.timestep_policy.learns and self.task_head is None:
             raise ValueError(f'{type(self.timestep_policy).__name__} learns from a reward: give the model a task_head.')
         self._range_checked = False
@@ -88,23 +90,26 @@ class RepFusion(BaseClassifier):
             return self.predict(inputs, data_samples)
         return self.extract_feat(inputs)
 
-    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+    def extract_feat(self, inputs: Tensor) -> Sequence[Tensor]:
         """The student's feature maps ``(N, C, h, w)``, one a teacher layer."""
         features = self.student['backbone'](inputs)
         return self.student['neck'](features) if 'neck' in self.student else features
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of one step, and diagnostics, whose names do not contain ``loss``."""
-        sample, targets = self._read_teacher(inputs, data_samples)
-        losses = {}
-        for layer, connector, feature, target in zip(
-            self.teacher.layers, self.connectors, self.extract_feat(inputs), targets, strict=True
-        ):
-            name = layer.replace('.', '_')
-            losses[f'loss_distill_{name}'] = self.distill_loss(connector(feature, target.shape), target)
+        images = self._images(inputs)
+        sample = self.timestep_policy.sample(images)
+        self.last_timesteps = sample.t
+        targets = self._read_teacher(images, sample.t, data_samples)
+        losses = self.distill(self.extract_feat(inputs), targets, data_samples)
         if self.task_head is not None:
-            task_loss = self.task_head.loss(targets, data_samples)
-            losses['loss_task'] = self.task_head.loss_weight * task_loss.mean()
+            views = [
+                self._read_teacher(view, sample.t, data_samples, update_statistics=False)
+                for view in self.task_head.views(images)
+            ]
+            task_loss = self.task_head.loss(targets, data_samples, views)
+            if self.task_head.learns:
+                losses['loss_task'] = self.task_head.loss_weight * task_loss.mean()
             reward = -task_loss.detach()
             losses.update(self.timestep_policy.loss(sample, reward))
             losses['reward'] = reward.mean()
@@ -119,40 +124,31 @@ class RepFusion(BaseClassifier):
             raise ValueError(
                 'This RepFusion has no task_head, so it predicts nothing: remove val and test from the config.'
             )
-        _, targets = self._read_teacher(inputs, data_samples)
-        return self.task_head.predict(targets, data_samples)
+        images = self._images(inputs)
+        t = self.timestep_policy.sample(images).t
+        return self.task_head.predict(self._read_teacher(images, t, data_samples), data_samples)
 
-    def _read_teacher(self, inputs: Tensor, data_samples: list[DataSample] | None):
+    def _images(self, inputs: Tensor) -> Tensor:
         images = to_diffusion_range(inputs, self.data_preprocessor)
         if not self._range_checked:
             check_diffusion_range(images)
             self._range_checked = True
-        sample = self.timestep_policy.sample(images)
-        self.last_timesteps = sample.t
+        return images
+
+    def _read_teacher(
+        self, images: Tensor, t: Tensor, data_samples: list[DataSample] | None, update_statistics: bool = True
+    ) -> list[Tensor]:
+        """The teacher's features as the losses and the task head take them, one a layer."""
         labels = None
         if self.teacher.class_conditioning.mode == 'true':
             labels = torch.cat([data_sample.gt_label for data_sample in data_samples])
-        features = list(self.teacher(images, sample.t, labels).values())
-        if self.distill_loss.pooled:
+        features = list(self.teacher(images, t, labels).values())
+        if self.distill_losses[0].pooled:
             features = [feature.mean((2, 3), keepdim=True) for feature in features]
         if self.standardizers is not None:
-            features = [standardize(f, sample.t) for standardize, f in zip(self.standardizers, features, strict=True)]
-        return sample, features
-
-    @torch.no_grad()
-    def _build_connectors(self, config: dict, teacher_channels: list[int]) -> nn.ModuleList:
-        self.student.eval()
-        features = self.extract_feat(torch.zeros(1, 3, *self.teacher.sample_size))
-        self.student.train()
-        if len(features) != len(teacher_channels):
-            raise ValueError(
-                f'The student gives {len(features)} feature(s) and the teacher {len(teacher_channels)}: list as many '
-                f'out_indices in backbone as layers in teacher ({list(self.teacher.layers)}).'
-            )
-        return nn.ModuleList(
-            MODELS.build(config | {'in_channels': feature.shape[1], 'out_channels': channels})
-            for feature, channels in zip(features, teacher_channels, strict=True)
-        )
+            pairs = zip(self.standardizers, features, strict=True)
+            features = [standardize(feature, t, update_statistics) for standardize, feature in pairs]
+        return features
 
 
 def _build_policy(config: dict, timesteps: dict, image_size: int) -> nn.Module:
@@ -160,3 +156,8 @@ def _build_policy(config: dict, timesteps: dict, image_size: int) -> nn.Module:
     if MODELS.get(config['type']).learns:
         timesteps = timesteps | {'image_size': image_size}
     return MODELS.build(timesteps | config)
+
+
+def _build_task_head(config: dict, in_channels: int) -> nn.Module:
+    channels = {'in_channels': in_channels} if MODELS.get(config['type']).needs_channels else {}
+    return MODELS.build(channels | config)

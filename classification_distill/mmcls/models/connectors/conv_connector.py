@@ -1,6 +1,7 @@
-import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
+
+from .resize_connector import resize
 
 
 @MODELS.register_module()
@@ -10,19 +11,17 @@ class ConvConnector(nn.Module):
     Resizing comes first: both are linear, and a pooled target then costs one matrix product.
 
     Args:
-        in_channels: Channels of the student feature.
-        out_channels: Channels of the teacher feature.
+        student_channels: Channels of the student feature.
+        teacher_channels: Channels of the teacher feature.
     """
 
-    def __init__(self, in_channels: int, out_channels: int):
+    #: Whether the constructor takes ``student_channels`` and ``teacher_channels``.
+    needs_channels = True
+
+    def __init__(self, student_channels: int, teacher_channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 1)
+        self.conv = nn.Conv2d(student_channels, teacher_channels, 1)
 
     def forward(self, student_feature: Tensor, teacher_shape: tuple[int, ...]) -> Tensor:
-        """Map ``(N, in_channels, h, w)`` to ``teacher_shape``, ``(N, out_channels, h', w')``."""
-        size = tuple(teacher_shape[-2:])
-        if size[0] < student_feature.shape[-2]:
-            student_feature = F.adaptive_avg_pool2d(student_feature, size)
-        elif size != tuple(student_feature.shape[-2:]):
-            student_feature = F.interpolate(student_feature, size, mode='bilinear', align_corners=False)
-        return self.conv(student_feature)
+        """Map ``(N, student_channels, h, w)`` to ``teacher_shape``, ``(N, teacher_channels, h', w')``."""
+        return self.conv(resize(student_feature, tuple(teacher_shape[-2:])))

@@ -30,10 +30,10 @@ class FeatureStandardizer(nn.Module):
         self.register_buffer('total_squared', torch.zeros(num_bins, channels, dtype=torch.float64))
 
     @torch.no_grad()
-    def forward(self, feature: Tensor, t: Tensor) -> Tensor:
+    def forward(self, feature: Tensor, t: Tensor, update_statistics: bool = True) -> Tensor:
         """Standardise ``feature (N, C, h, w)`` read at timesteps ``t (N,)``; in training, update the statistics."""
         bins = t * self.num_bins // self.num_timesteps
-        if self.training:
+        if self.training and update_statistics:
             self._update(feature, bins)
         count = self.count.clamp(min=1e-12)
         mean = self.total / count

@@ -9,32 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..frozen import FrozenHolder
 from .class_conditioning import ClassConditioning
 from .execution import Precision, compile_untapped, drop_uncalled
 
 NOISES = ('none', 'forward')
 
 
-class _Unregistered:
-    """Holds modules out of reach of ``parameters()``, ``state_dict()``, ``train()`` and ``copy.deepcopy``."""
-
-    def __init__(self, **modules: nn.Module):
-        self.modules = nn.ModuleDict(modules).requires_grad_(False).eval()
-
-    def __deepcopy__(self, memo: dict) -> '_Unregistered':
-        return self
-
-
 class _StopForwardError(Exception):
     """Leaves the network's forward once every layer asked for has been computed."""
 
 
-class BaseTeacher(nn.Module):
+class BaseTeacher(FrozenHolder):
     """A frozen diffusion model that returns features of named layers at a timestep.
 
-    To whatever owns it the teacher is a module without parameters, buffers or children, so that no optimizer,
-    checkpoint, EMA copy or DDP bucket ever holds its weights; only ``.to()`` and its relatives reach them. Blocks of
-    the network that come after the last layer are dropped.
+    Blocks of the network that come after the last layer are dropped.
 
     Subclasses say how the network is called in :meth:`denoise` and, where it does not work on pixels, what it works on
     in :meth:`encode`.
@@ -93,7 +82,7 @@ class BaseTeacher(nn.Module):
         self.channels_last = channels_last
         self.class_conditioning = ClassConditioning(*self.class_embeddings(network), class_labels)
 
-        self._held = _Unregistered(network=network, **companions or {})
+        self.hold(network=network, **companions or {})
         self._check_layer_names()
         self.feature_info = self._find_feature_info()
         if channels_last:
@@ -104,7 +93,7 @@ class BaseTeacher(nn.Module):
     @property
     def network(self) -> nn.Module:
         """nn.Module: The frozen denoising network, up to the last block that holds a layer."""
-        return self._held.modules['network']
+        return self.held['network']
 
     def class_embeddings(self, network: nn.Module) -> tuple[list[nn.Embedding], int]:
         """The tables in which ``network`` looks up a class, and its number of classes; none and 0 without classes."""
@@ -194,10 +183,6 @@ class BaseTeacher(nn.Module):
         with drop_uncalled(self.network):
             features = self._read_layers(call, x, t, t if self.class_conditioning.num_classes else None)
         return {layer: (f.shape[1], self.sample_size[0] // f.shape[2]) for layer, f in features.items()}
-
-    def _apply(self, fn, recurse: bool = True):
-        self._held.modules._apply(fn, recurse)
-        return super()._apply(fn, recurse)
 
 
 def _as_map(feature: Tensor, layer: str) -> Tensor:

@@ -44,7 +44,7 @@ class LatentDiffusionTeacher(BaseTeacher):
 
     def encode(self, images: Tensor) -> Tensor:
         """The latents: the posterior's mode where there is a posterior, so that an image has one encoding."""
-        autoencoder = self._held.modules['autoencoder']
+        autoencoder = self.held['autoencoder']
         encoded = autoencoder.encode(images)
         latents = encoded.latent_dist.mode() if 'latent_dist' in encoded else encoded.latents
         return latents * autoencoder.config.scaling_factor

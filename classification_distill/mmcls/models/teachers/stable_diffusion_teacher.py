@@ -47,7 +47,7 @@ class StableDiffusionTeacher(LatentDiffusionTeacher):
         )
 
     def denoise(self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
-        prompt = self._held.modules['prompt']['embedding'].to(x.device)
+        prompt = self.held['prompt']['embedding'].to(x.device)
         network(x, t, encoder_hidden_states=prompt.expand(len(x), -1, -1))
 
 

@@ -1,0 +1,101 @@
+"""What distillation from any teacher shares: the student, and how its features meet the teacher's."""
+
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models import BaseClassifier
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+
+class BaseDistiller(BaseClassifier):
+    """A student and, for each feature of the teacher, a connector and a distillation loss.
+
+    The student's weights are ``student.backbone.*`` in a checkpoint; downstream configs load them by that prefix.
+    Subclasses build their teacher and then call :meth:`pair_features`.
+
+    Args:
+        backbone: The student.
+        neck: Student's neck.
+        data_preprocessor: Normalises the images for the student. What the teacher is given is recovered from its mean
+            and std.
+        init_cfg: Initialisation of the whole model.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        preprocessor = {'type': 'ClsDataPreprocessor'} | dict(data_preprocessor or {})
+        super().__init__(init_cfg=init_cfg, data_preprocessor=preprocessor)
+        self.student = nn.ModuleDict({'backbone': MODELS.build(backbone)})
+        if neck is not None:
+            self.student['neck'] = MODELS.build(neck)
+
+    def pair_features(
+        self,
+        teacher_channels: dict[str, int],
+        student_features: Sequence[Tensor],
+        distill_loss: dict,
+        connector: dict | None = None,
+    ) -> None:
+        """Build a connector and a loss for each pair of a student and a teacher feature.
+
+        Args:
+            teacher_channels: Channels of each teacher feature, by its name.
+            student_features: Student features of any images, ``(N, C, h, w)`` each, in the order of the teacher's.
+            distill_loss: Config of the loss; it is told the channels if it asks for them.
+            connector: Config of the connector; by default the one that the loss names.
+
+        Raises:
+            ValueError: When student and teacher do not give the same number of features, or the student gives no maps.
+        """
+        if len(student_features) != len(teacher_channels):
+            raise ValueError(
+                f'The student gives {len(student_features)} feature(s) and the teacher {len(teacher_channels)} '
+                f'({list(teacher_channels)}): list as many out_indices in backbone as the teacher has.'
+            )
+        if shapes := [tuple(feature.shape) for feature in student_features if feature.dim() != 4]:
+            raise ValueError(
+                f'The student gives features of shape {shapes}, expected maps (N, C, h, w): let backbone and neck '
+                'return feature maps, without global pooling.'
+            )
+        connector = connector or {'type': MODELS.get(distill_loss['type']).connector}
+        self.connectors, self.distill_losses = nn.ModuleList(), nn.ModuleList()
+        for feature, channels in zip(student_features, teacher_channels.values(), strict=True):
+            self.connectors.append(_build_for(connector, feature.shape[1], channels))
+            self.distill_losses.append(_build_for(distill_loss, feature.shape[1], channels))
+        self._names = tuple(name.replace('.', '_') for name in teacher_channels)
+
+    def distill(
+        self, student_features: Sequence[Tensor], teacher_features: Sequence[Tensor], data_samples: list[DataSample]
+    ) -> dict[str, Tensor]:
+        """The distillation losses ``loss_distill_<name>``, one a teacher feature."""
+        losses = {}
+        pairs = zip(student_features, teacher_features, strict=True)
+        parts = zip(self._names, self.connectors, self.distill_losses, strict=True)
+        for (name, connector, distill_loss), (feature, target) in zip(parts, pairs, strict=True):
+            arguments = [connector(feature, target.shape), target]
+            if distill_loss.needs_indices:
+                indices = [data_sample.sample_idx for data_sample in data_samples]
+                arguments.append(torch.tensor(indices, device=target.device))
+            losses[f'loss_distill_{name}'] = distill_loss(*arguments)
+        return losses
+
+    @torch.no_grad()
+    def find_student_features(self, height: int, width: int) -> Sequence[Tensor]:
+        """The student's features of a blank image, for their channels."""
+        self.student.eval()
+        features = self.extract_feat(torch.zeros(1, 3, height, width))
+        self.student.train()
+        return features
+
+
+def _build_for(config: dict, student_channels: int, teacher_channels: int) -> nn.Module:
+    """Build a connector or a loss, told the channels of the pair where it has parameters that depend on them."""
+    channels = {'student_channels': student_channels, 'teacher_channels': teacher_channels}
+    return MODELS.build((channels if MODELS.get(config['type']).needs_channels else {}) | config)

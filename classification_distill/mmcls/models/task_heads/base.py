@@ -1,0 +1,77 @@
+"""A task head says how much the teacher's features tell of the task: minus its loss is the policy's reward."""
+
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+
+class BaseTaskHead(nn.Module):
+    """Base of all task heads.
+
+    Args:
+        loss_weight: Weight of the head's own loss; the reward does not depend on it.
+    """
+
+    #: Whether the head is trained by gradient descent, so that its loss is part of the model's.
+    learns = True
+    #: Whether the constructor takes ``in_channels``, the channels of the teacher's features summed over the layers.
+    needs_channels = True
+
+    def __init__(self, loss_weight: float = 1.0):
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def views(self, images: Tensor) -> list[Tensor]:
+        """Further images ``(N, 3, H, W)`` in [-1, 1] whose features :meth:`loss` needs, at the same timesteps."""
+        return []
+
+    def loss(
+        self,
+        features: Sequence[Tensor],
+        data_samples: list[DataSample],
+        views: Sequence[Sequence[Tensor]] = (),
+    ) -> Tensor:
+        """Loss of each image, not weighted.
+
+        Args:
+            features: Teacher features ``(N, C, h, w)``, one a layer.
+            data_samples: The images' annotations.
+            views: The features of each of :meth:`views`, as ``features``.
+
+        Returns:
+            Tensor: ``(N,)``.
+        """
+        raise NotImplementedError
+
+    def predict(self, features: Sequence[Tensor], data_samples: list[DataSample] | None) -> list[DataSample]:
+        """Predictions from the teacher's features, put into the data samples (made where there are none)."""
+        raise ValueError(f'{type(self).__name__} predicts nothing: remove val and test from the config.')
+
+
+def pool(features: Sequence[Tensor]) -> Tensor:
+    """Global averages ``(N, C)`` of feature maps, the layers' channels side by side."""
+    return torch.cat([feature.mean((2, 3)) for feature in features], 1)
+
+
+def class_targets(data_samples: list[DataSample], head: nn.Module, device) -> Tensor:
+    """The images' classes ``(N,)``.
+
+    Raises:
+        ValueError: When the data set gives none.
+    """
+    if any('gt_label' not in sample for sample in data_samples):
+        raise ValueError(
+            f'{type(head).__name__} needs the class of every image, and the data set gives no gt_label. Without labels '
+            'use ViewAgreementHead.'
+        )
+    return torch.cat([sample.gt_label for sample in data_samples]).to(device)
+
+
+def set_class_scores(scores: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:
+    """Put scores ``(N, num_classes)`` and the best class into the data samples (made where there are none)."""
+    data_samples = data_samples or [DataSample() for _ in scores]
+    for sample, score in zip(data_samples, scores, strict=True):
+        sample.set_pred_score(score).set_pred_label(score.argmax())
+    return data_samples

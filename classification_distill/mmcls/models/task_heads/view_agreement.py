@@ -1,0 +1,64 @@
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from .base import BaseTaskHead, pool
+
+
+@MODELS.register_module()
+class ViewAgreementHead(BaseTaskHead):
+    r"""How well the teacher's features tell an image from others, whatever its augmentation; no labels are needed.
+
+    With a the feature of an image, b that of an augmented view of it and c that of an augmented view of another image,
+    all at the image's timestep, its loss is log(1 + \|a - b\|^2 / \|a - c\|^2): 0 where views agree perfectly, log 2
+    where they are as far apart as two images are. The same timestep for all three matters: features vary more with the
+    timestep than with the image, and those of other images at their own timesteps would be told apart by that alone.
+
+    Takes two further passes of the teacher.
+
+    Args:
+        flip: Whether a view may be mirrored.
+        max_shift: Largest shift of a view, as a share of the image's side.
+        max_scale: Largest zoom of a view, in or out, as a share of 1.
+        max_contrast: Largest change of a view's contrast and brightness, as a share of their range.
+    """
+
+    learns = False
+    needs_channels = False
+
+    def __init__(self, flip: bool = True, max_shift: float = 0.1, max_scale: float = 0.15, max_contrast: float = 0.2):
+        super().__init__()
+        self.flip = flip
+        self.max_shift = max_shift
+        self.max_scale = max_scale
+        self.max_contrast = max_contrast
+
+    def views(self, images: Tensor) -> list[Tensor]:
+        """An augmented view of each image, and of the image after it in the batch."""
+        return [self._augment(images), self._augment(images.roll(-1, 0))]
+
+    def loss(
+        self, features: Sequence[Tensor], data_samples: list[DataSample], views: Sequence[Sequence[Tensor]] = ()
+    ) -> Tensor:
+        feature, view, other = (pool(each) for each in (features, *views))
+        within = (feature - view).square().sum(1)
+        between = (feature - other).square().sum(1)
+        return torch.log1p(within / between.clamp(min=1e-12))
+
+    def _augment(self, images: Tensor) -> Tensor:
+        def draw(limit: float) -> Tensor:
+            return limit * (2 * torch.rand(len(images), device=images.device) - 1)
+
+        zoom = 1 + draw(self.max_scale)
+        mirror = torch.where(draw(1.0) < 0, -1.0, 1.0) if self.flip else torch.ones_like(zoom)
+        zero = torch.zeros_like(zoom)
+        shift_x, shift_y = 2 * draw(self.max_shift), 2 * draw(self.max_shift)  # the grid spans [-1, 1]
+        rows = [torch.stack(row, 1) for row in ((zoom * mirror, zero, shift_x), (zero, zoom, shift_y))]
+        grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+        views = F.grid_sample(images, grid, padding_mode='reflection', align_corners=False)
+        contrast, brightness = (draw(self.max_contrast)[:, None, None, None] for _ in range(2))
+        return (views * (1 + contrast) + brightness).clamp(-1, 1)
