@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from mmcls.engine.data_check import check_data
 from mmcls.engine.launch import add_common_arguments, build_runner, load_config
 from mmengine import dump
 from mmengine.dist import is_main_process
@@ -23,6 +24,7 @@ def main() -> None:
         raise FileNotFoundError(f'There is no checkpoint {args.checkpoint!r} in {Path.cwd()}.')
     config = load_config(args)
     config.load_from = args.checkpoint
+    check_data(config, ['test'])
     metrics = build_runner(config).test()
     if args.out and is_main_process():
         partial = f'{args.out}.partial'

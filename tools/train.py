@@ -3,6 +3,7 @@
 import argparse
 
 import torch
+from mmcls.engine.data_check import check_data
 from mmcls.engine.launch import add_common_arguments, build_runner, load_config
 from mmcls.engine.pretrained import check_pretrained_weights
 from mmengine.model import is_model_wrapper
@@ -46,6 +47,7 @@ def main() -> None:
     args = parse_args()
     config = load_config(args)
     apply_arguments(config, args)
+    check_data(config, ['train', 'val'])
     runner = build_runner(config)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     check_pretrained_weights(model, config, args.allow_partial_init)

@@ -1,0 +1,107 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import small_datasets
+from mmcls.engine.data_check import MissingDataError, check_data
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = {'url': 'https://example.org/faces', 'command': 'python tools/prepare_data/faces.py'}
+
+
+def message(dataset, split='train', **config):
+    with pytest.raises(MissingDataError) as error:
+        check_data({f'{split}_dataloader': {'dataset': dataset}, **config}, [split])
+    return str(error.value)
+
+
+def test_a_missing_root_names_field_path_source_and_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = message({'data_root': 'data/faces', 'data_prefix': 'images'}, data_source=SOURCE)
+    assert f"train_dataloader.dataset.data_root='data/faces' is not there: {tmp_path / 'data/faces'}\n" in text
+    assert 'https://example.org/faces' in text
+    assert 'python tools/prepare_data/faces.py' in text
+    assert 'data_prefix' not in text  # one line for what is missing altogether
+
+
+def test_without_a_source_too(tmp_path):
+    assert 'Check the paths in the config' in message({'data_root': str(tmp_path / 'none')})
+
+
+def test_an_empty_folder_is_no_data(tmp_path):
+    assert f'data_root={str(tmp_path)!r}' in message({'data_root': str(tmp_path)})
+
+
+def test_each_split_and_only_those_asked_for(tmp_path):
+    config = {f'{split}_dataloader': {'dataset': {'data_root': str(tmp_path / split)}} for split in ('train', 'val')}
+    config |= {'test_dataloader': None}
+    small_datasets.write_files(tmp_path, {'train/0.png': b'0'})
+    check_data(config, ['train', 'test'])
+    with pytest.raises(MissingDataError, match=r'val_dataloader\.dataset\.data_root'):
+        check_data(config, ['train', 'val'])
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'field'),
+    [
+        ({'data_prefix': 'img_dir'}, "data_prefix='img_dir'"),
+        ({'ann_file': 'train.txt'}, "ann_file='train.txt'"),
+        ({'data_prefix': {'img_path': 'images', 'seg_map_path': 'masks'}}, "data_prefix.seg_map_path='masks'"),  # mmseg
+        ({'data_prefix': {'img': 'pictures'}, 'ann_file': 'annotations/train.json'}, "data_prefix.img='pictures'"),
+        ({'data_prefix': {'img': 'images'}, 'ann_file': 'annotations/val.json'}, "ann_file='annotations/val.json'"),
+    ],
+)
+def test_what_lies_below_the_root(tmp_path, dataset, field):
+    small_datasets.write_files(tmp_path, {'images/0.png': b'0', 'annotations/train.json': b'{}'})
+    text = message({'data_root': str(tmp_path)} | dataset)
+    assert f'train_dataloader.dataset.{field} is not there: {tmp_path}' in text
+    assert text.count('is not there') == 1
+
+
+def test_wrapped_datasets(tmp_path):
+    there, gone = {'data_root': str(ROOT)}, {'data_root': str(tmp_path / 'gone')}
+    assert 'train_dataloader.dataset.dataset.data_root' in message({'type': 'RepeatDataset', 'dataset': gone})
+    concatenated = {'type': 'ConcatDataset', 'datasets': [there, {'type': 'RepeatDataset', 'dataset': gone}]}
+    assert 'train_dataloader.dataset.datasets[1].dataset.data_root' in message(concatenated)
+
+
+def test_folders_that_mmpretrains_classes_know_themselves(tmp_path):
+    small_datasets.write_imagenet(tmp_path, classes=1)
+    small_datasets.write_cifar10(tmp_path, images=1)
+    imagenet = {'type': 'ImageNet', 'data_root': str(tmp_path / 'imagenet'), 'split': 'test'}
+    assert f"split='test' is not there: {tmp_path / 'imagenet' / 'test'}" in message(imagenet)
+    cifar10 = {'type': 'CIFAR10', 'data_root': str(tmp_path / 'cifar10'), 'split': 'train'}
+    for dataset in (imagenet | {'split': 'val'}, cifar10):
+        check_data({'train_dataloader': {'dataset': dataset}}, ['train'])
+    (tmp_path / 'cifar10' / 'cifar-10-batches-py').rename(tmp_path / 'cifar10' / 'elsewhere')
+    assert str(tmp_path / 'cifar10' / 'cifar-10-batches-py') in message(cifar10)
+
+
+def test_configs_that_name_no_files():
+    check_data(Config({'train_dataloader': {'dataset': {'type': 'FakeData'}}}), ['train', 'val'])
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_the_tools_end_before_the_teacher_is_built(tmp_path, tool):
+    (tmp_path / 'model.pth').touch()
+    started = time.monotonic()
+    command = [sys.executable, 'tools/train.py', 'configs/digits-hint/ddpm-r18_hint.py']
+    if tool == 'test':
+        command = [
+            sys.executable,
+            'tools/test.py',
+            'configs/baseline/r18_b64_digits_finetune.py',
+            tmp_path / 'model.pth',
+        ]
+    missing = [f'{split}_dataloader.dataset.data_root={tmp_path / "digits"}' for split in ('train', 'val', 'test')]
+    options = ['--work-dir', tmp_path / 'run', '--cfg-options', *missing, 'model.type=NotBuilt']
+    tree = ROOT / 'classification_distill'
+    result = subprocess.run([*command, *options], cwd=tree, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    split = 'train' if tool == 'train' else 'test'
+    assert f"{split}_dataloader.dataset.data_root='{tmp_path / 'digits'}' is not there" in result.stderr
+    assert 'python tools/prepare_data/digits.py' in result.stderr
+    assert not (tmp_path / 'run').exists()
