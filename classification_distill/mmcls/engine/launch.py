@@ -39,7 +39,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def build_runner(config: Config) -> Runner:
     """Build the Runner, with or without GPUs, in one process or several."""
-    _refuse_code_in_checkpoints()
+    refuse_code_in_checkpoints()
     os.environ.setdefault('LOCAL_RANK', '0')
     if config.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine's own set-up calls torch.cuda.set_device; it leaves an initialised process group alone.
@@ -53,7 +53,7 @@ def build_runner(config: Config) -> Runner:
     return Runner.from_cfg(config)
 
 
-def _refuse_code_in_checkpoints() -> None:
+def refuse_code_in_checkpoints() -> None:
     """Let torch unpickle tensors and what MMEngine keeps beside them, and nothing that could run code."""
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     scalars = [np.dtype, np._core.multiarray.scalar, np._core.multiarray._reconstruct, np.ndarray]
