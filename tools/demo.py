@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -10,43 +11,91 @@ from jobs import Job, run_jobs
 from prepare_data.digits import FOLDER, is_complete, write_digits
 
 WORK_DIR = Path(__file__).resolve().parents[1] / 'work_dirs' / 'demo'
-DISTILL = 'configs/digits-hint/ddpm-r18_hint'
+HINT = 'configs/digits-hint/ddpm-r18_hint'
+KD = 'configs/kd/r18-r18_kd_digits'
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune'
-FIXED_TIMESTEPS = (0, 100, 400, 800)
+
+# Ways to start: name -> (distillation config, its --cfg-options).
+REINFORCE = {'REINFORCE': (HINT, {})}
+POLICIES = REINFORCE | {
+    **{f'fixed t = {t}': (f'{HINT}_fixed', {'model.timestep_policy.timestep': t}) for t in (0, 100, 400, 800)},
+    'uniform t': (f'{HINT}_uniform', {}),
+}
+LOSSES = {
+    'hint, L2': (HINT, {}),
+    'hint, L1': (HINT, {'model.distill_loss.norm': 'l1'}),
+    'hint, smooth L1': (HINT, {'model.distill_loss.norm': 'smooth_l1'}),
+    'hint, cosine': (HINT, {'model.distill_loss.norm': 'cosine'}),
+    'hint, L2, raw features': (f'{HINT}_raw', {}),
+    'hint, L2, dense': (f'{HINT}_dense', {}),
+    'AT': ('configs/digits-at/ddpm-r18_at', {}),
+    'RKD': ('configs/digits-rkd/ddpm-r18_rkd', {}),
+    'CRD': ('configs/digits-crd/ddpm-r18_crd', {}),
+    'InfoNCE': ('configs/digits-infonce/ddpm-r18_infonce', {}),
+    'logit KD of a classifier': (KD, {}),
+}
+REWARDS = {
+    'minus cross-entropy': (HINT, {}),
+    'minus least-squares residual': (f'{HINT}_least_squares', {}),
+    'agreement of views, no labels': (f'{HINT}_agreement', {}),
+    'none (uniform t)': (f'{HINT}_uniform', {}),
+}
 
 
-def plan(full: bool) -> dict[tuple[str, int, int], Job]:
+@dataclass(frozen=True)
+class Part:
+    """What one part of the demo compares with training from scratch.
+
+    Attributes:
+        starts: Ways to start.
+        label_counts: Numbers of labels to fine-tune with.
+        num_seeds: Seeds of labels and fine-tuning.
+        distil_once: Whether all seeds fine-tune the same student; else each distils anew.
+    """
+
+    starts: dict[str, tuple[str, dict]]
+    label_counts: tuple[int, ...]
+    num_seeds: int
+    distil_once: bool = False
+
+
+PARTS = {
+    'quick': Part(REINFORCE, (100,), 3, distil_once=True),
+    'full': Part(POLICIES, (50, 100, 1000), 5),
+    'losses': Part(LOSSES, (50, 100), 3),
+    'rewards': Part(REWARDS, (50, 100), 3),
+}
+
+
+def plan(part: Part) -> dict[tuple[str, int, int], Job]:
     """All fine-tuning runs as ``(start, number of labels, seed) -> job``; what they build on is in their ``needs``."""
-    teacher = Job('DPM on digits', 'configs/teacher/ddpm_digits.py', WORK_DIR / 'teacher')
-    policies = {'REINFORCE': (DISTILL, {})}
-    if full:
-        for t in FIXED_TIMESTEPS:
-            policies[f'fixed t = {t}'] = (f'{DISTILL}_fixed', {'model.timestep_policy.timestep': t})
-        policies['uniform t'] = (f'{DISTILL}_uniform', {})
-    label_counts, seeds = ((50, 100, 1000), range(5)) if full else ((100,), range(3))
     jobs = {}
-    for start, labels, seed in product(['scratch', *policies], label_counts, seeds):
+    for start, labels, seed in product(['scratch', *part.starts], part.label_counts, range(part.num_seeds)):
         distillation = None
         if start != 'scratch':
-            # The short demo distils once; the full one judges the whole method, so each seed distils anew.
-            distillation = _distillation(start, *policies[start], seed if full else 0, teacher)
+            distillation = _distillation(start, *part.starts[start], 0 if part.distil_once else seed)
         jobs[start, labels, seed] = _finetuning(start, labels, seed, distillation)
     return jobs
 
 
-def _folder(name: str) -> str:
-    return name.lower().replace(' = ', '').replace(' ', '_')
-
-
-def _distillation(start: str, config: str, options: dict, seed: int, teacher: Job) -> Job:
-    options = {'model.teacher.pretrained': teacher.work_dir / 'pipeline', 'randomness.seed': seed} | options
-    work_dir = WORK_DIR / 'distill' / f'{_folder(start)}_seed{seed}'
+def _distillation(start: str, config: str, options: dict, seed: int) -> Job:
+    if config == KD:
+        teacher = _finetuning('scratch', 1000, seed, None)
+        source = {'model.teacher.checkpoint': teacher.work_dir / 'iter_320.pth'}
+    else:
+        teacher = Job('DPM on digits', 'configs/teacher/ddpm_digits.py', WORK_DIR / 'teacher')
+        source = {'model.teacher.pretrained': teacher.work_dir / 'pipeline'}
+    # Named by what it is, so that parts of the demo share it.
+    settings = [f'{key.rpartition(".")[2]}_{value}' for key, value in options.items()]
+    work_dir = WORK_DIR / 'distill' / '_'.join([Path(config).name, *settings, f'seed{seed}'])
+    options = source | {'randomness.seed': seed} | options
     return Job(f'distil, {start}, seed {seed}', f'{config}.py', work_dir, options, (teacher,))
 
 
 def _finetuning(start: str, labels: int, seed: int, distillation: Job | None) -> Job:
     options = {'train_dataloader.dataset.ann_file': f'meta/train_{labels}_{seed}.txt', 'randomness.seed': seed}
-    work_dir = WORK_DIR / 'finetune' / f'{_folder(start)}_{labels}labels_seed{seed}'
+    origin = 'scratch' if distillation is None else f'from_{distillation.work_dir.name}'
+    work_dir = WORK_DIR / 'finetune' / f'{origin}_{labels}labels_seed{seed}'
     name = f'fine-tune, {start}, {labels} labels, seed {seed}'
     if distillation is None:
         return Job(name, f'{FINETUNE}.py', work_dir, options)
@@ -65,18 +114,21 @@ def in_order(jobs: list[Job]) -> list[Job]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('part', nargs='?', choices=['quick', 'full'], default='quick')
-    full = parser.parse_args().part == 'full'
+    parser.add_argument(
+        'part',
+        nargs='?',
+        choices=PARTS,
+        default='quick',
+        help='quick: REINFORCE with 100 labels; full: all policies; losses; rewards (%(default)s)',
+    )
+    name = parser.parse_args().part
     if not is_complete(FOLDER):
         write_digits(FOLDER)
-    jobs = plan(full)
+    jobs = plan(PARTS[name])
     # What others wait for first, and beside it what waits for nothing.
     ordered = sorted(in_order(list(jobs.values())), key=lambda job: job.config.startswith(FINETUNE))
     run_jobs(ordered, os.cpu_count())
-    accuracy = {key: job.metric('accuracy/top1') for key, job in jobs.items()}
-    distillations = {job.needs[0].work_dir for (start, *_), job in jobs.items() if start == 'REINFORCE'}
-    histograms = [folder / 'timestep_histogram.jsonl' for folder in sorted(distillations)]
-    print(demo_report.write(accuracy, histograms, WORK_DIR, 'full' if full else 'quick'))
+    print(demo_report.write(jobs, WORK_DIR, name))
 
 
 if __name__ == '__main__':

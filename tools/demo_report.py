@@ -5,46 +5,62 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
+from jobs import Job
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 Accuracy = dict[tuple[str, int, int], float]
+Jobs = dict[tuple[str, int, int], Job]
 
 
-def write(accuracy: Accuracy, histograms: list[Path], folder: Path, name: str) -> str:
-    """Write ``table_<name>.md`` and ``figure_<name>.png``; return what a person should read of them.
+def write(jobs: Jobs, folder: Path, name: str) -> str:
+    """Write ``table_<name>.md``, and ``figure_<name>.png`` where REINFORCE is compared; return what to read of them.
 
     Args:
-        accuracy: Test accuracy in percent of ``(start, number of labels, seed)``.
-        histograms: ``timestep_histogram.jsonl`` of the REINFORCE distillations.
+        jobs: Fine-tuning run of ``(start, number of labels, seed)``.
         folder: Where to write.
         name: Which part of the demo it is.
     """
-    table = _table(accuracy)
-    counts, num_timesteps = _last_counts(histograms)
-    text = '\n\n'.join([table, _policy_sentence(counts, num_timesteps), *_sentences(accuracy)])
+    accuracy = {key: job.metric('accuracy/top1') for key, job in jobs.items()}
+    distillations = {key: job.needs[0] for key, job in jobs.items() if job.needs}
+    paragraphs = [_table(accuracy, distillations)]
+    policies = {job.work_dir for (start, *_), job in distillations.items() if start == 'REINFORCE'}
+    histograms = [folder / 'timestep_histogram.jsonl' for folder in sorted(policies)]
+    if histograms:
+        paragraphs += [_policy_sentence(*_last_counts(histograms)), *_sentences(accuracy)]
+        figure = folder / f'figure_{name}.png'
+        _draw(accuracy, histograms, figure)
+        paragraphs.append(f'Figure: {figure}')
+    text = '\n\n'.join(paragraphs)
     (folder / f'table_{name}.md').write_text(text + '\n')
-    figure = folder / f'figure_{name}.png'
-    _draw(accuracy, histograms, figure)
-    return f'\n{text}\n\nFigure: {figure}'
+    return f'\n{text}'
 
 
 def _axes_of(accuracy: Accuracy) -> tuple[list[str], list[int], list[int]]:
     return tuple(list(dict.fromkeys(key[i] for key in accuracy)) for i in range(3))
 
 
-def _table(accuracy: Accuracy) -> str:
+def _table(accuracy: Accuracy, distillations: Jobs) -> str:
     starts, labels, seeds = _axes_of(accuracy)
+    columns = ['start', *(f'{n} labels' for n in labels), 'last mean t', 'distillation, ms an iteration']
     rows = [f'Test accuracy in %, mean (deviation) of {len(seeds)} seeds:', '']
-    rows += ['| start | ' + ' | '.join(f'{n} labels' for n in labels) + ' |', '|---|' + '---|' * len(labels)]
+    rows += [' | '.join(columns), '|'.join('---' for _ in columns)]
     for start in starts:
-        cells = []
+        cells = [start]
         for n in labels:
             values = [accuracy[start, n, seed] for seed in seeds]
             cells.append(f'{mean(values):.1f} ({stdev(values):.1f})')
-        rows.append(f'| {start} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(rows)
+        runs = [job for (other, *_), job in distillations.items() if other == start]
+        cells += [_mean_metric(runs, 'timestep_mean', '{:.0f}'), _mean_metric(runs, 'time', '{:.0f}', 1000)]
+        rows.append(' | '.join(cells))
+    return '\n'.join(rows[:2] + [f'| {row} |' for row in rows[2:]])
+
+
+def _mean_metric(runs: list[Job], key: str, form: str, factor: float = 1) -> str:
+    """Mean over runs of the last value that they logged; nothing where they logged none."""
+    values = [value for run in runs if (value := run.metric(key)) is not None]
+    return form.format(factor * mean(values)) if values else ''
 
 
 def compare(accuracy: Accuracy, start: str, other: str, labels: int) -> tuple[float, float]:

@@ -60,11 +60,11 @@ class Job:
         partial.write_text(json.dumps(self.recipe))
         partial.replace(self.work_dir / 'done.json')
 
-    def metric(self, key: str) -> float:
-        """The last value of ``key`` that the run logged."""
+    def metric(self, key: str) -> float | None:
+        """The last value of ``key`` that the run logged; None where it logged none."""
         newest = max(self.work_dir.glob('*/vis_data/scalars.json'))
         rows = [json.loads(line) for line in newest.read_text().splitlines()]
-        return [row[key] for row in rows if key in row][-1]
+        return next((row[key] for row in reversed(rows) if key in row), None)
 
     def progress(self) -> str:
         lines = (self.work_dir / 'train.log').read_text(errors='replace').splitlines()
