@@ -1,6 +1,5 @@
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -85,17 +84,11 @@ def test_configs_that_name_no_files():
 
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
-def test_the_tools_end_before_the_teacher_is_built(tmp_path, tool):
+def test_the_tools_end_before_the_model_is_built(tmp_path, tool):
     (tmp_path / 'model.pth').touch()
-    started = time.monotonic()
-    command = [sys.executable, 'tools/train.py', 'configs/digits-hint/ddpm-r18_hint.py']
+    command = [sys.executable, f'tools/{tool}.py', 'configs/baseline/r18_b64_digits_finetune.py']
     if tool == 'test':
-        command = [
-            sys.executable,
-            'tools/test.py',
-            'configs/baseline/r18_b64_digits_finetune.py',
-            tmp_path / 'model.pth',
-        ]
+        command.append(tmp_path / 'model.pth')
     missing = [f'{split}_dataloader.dataset.data_root={tmp_path / "digits"}' for split in ('train', 'val', 'test')]
     options = ['--work-dir', tmp_path / 'run', '--cfg-options', *missing, 'model.type=NotBuilt']
     tree = ROOT / 'classification_distill'

@@ -73,7 +73,7 @@ def unpack(archive: Path, folder: Path, names: list[str]) -> None:
         )
     require_space(folder, UNPACKED_BYTES)
     with tarfile.open(archive) as tar:
-        for name in tqdm(names, f'unpacking to {folder}'):
+        for name in tqdm(names, f'unpacking to {folder.name}'):
             write_file(folder / CIFAR10.base_folder / name, tar.extractfile(f'{CIFAR10.base_folder}/{name}'))
 
 

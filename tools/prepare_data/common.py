@@ -141,7 +141,7 @@ def unpack(archive: zipfile.ZipFile, targets: Mapping[str, str], folder: Path) -
     waiting = {name: root / target for name, target in targets.items() if not _holds(root / target, archive, name)}
     blocks = sum(-(-archive.getinfo(name).file_size // 4096) for name in waiting)  # a file takes whole disk blocks
     require_space(root, 4096 * blocks)
-    for name, path in tqdm(waiting.items(), f'unpacking to {root}'):
+    for name, path in tqdm(waiting.items(), f'unpacking to {root.name}'):
         try:
             with archive.open(name) as file:
                 write_file(path, file)
