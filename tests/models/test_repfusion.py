@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
+from mmengine.structures import PixelData
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
@@ -131,3 +132,15 @@ def test_a_reward_without_labels_reads_all_views_at_the_images_timesteps(pipelin
     assert all(torch.equal(t, model.last_timesteps) for _, t in read)
     assert not torch.equal(read[0][0], read[1][0])
     assert model.standardizers[0].count == 8  # the views are not counted among the images
+
+
+def test_a_dense_task_head_reads_maps_though_the_loss_compares_averages(pipeline_folder):
+    model = build(pipeline_folder, task_head={'type': 'DenseSegHead', 'num_classes': 3})
+    data = model.data_preprocessor(batch(), training=True)
+    data['data_samples'] = [
+        DataSample(gt_sem_seg=PixelData(data=torch.randint(3, (1, 8, 8)))) for _ in data['data_samples']
+    ]
+    seen = []
+    model.task_head.conv.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[2:]))
+    model(**data, mode='loss')
+    assert seen == [(4, 4)]

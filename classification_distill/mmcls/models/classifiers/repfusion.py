@@ -74,6 +74,8 @@ class RepFusion(BaseDistiller):
         self.task_head = _build_task_head(task_head, sum(channels.values())) if task_head is not None else None
         if self.timestep_policy.learns and self.task_head is None:
             raise ValueError(f'{type(self.timestep_policy).__name__} learns from a reward: give the model a task_head.')
+        reads_maps = self.task_head is not None and self.task_head.dense
+        self._pools = self.distill_losses[0].pooled and not reads_maps
         self._range_checked = False
 
     def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'):
@@ -143,7 +145,7 @@ class RepFusion(BaseDistiller):
         if self.teacher.class_conditioning.mode == 'true':
             labels = torch.cat([data_sample.gt_label for data_sample in data_samples])
         features = list(self.teacher(images, t, labels).values())
-        if self.distill_losses[0].pooled:
+        if self._pools:
             features = [feature.mean((2, 3), keepdim=True) for feature in features]
         if self.standardizers is not None:
             pairs = zip(self.standardizers, features, strict=True)

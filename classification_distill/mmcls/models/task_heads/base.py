@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from mmengine.structures import BaseDataElement
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ class BaseTaskHead(nn.Module):
     learns = True
     #: Whether the constructor takes ``in_channels``, the channels of the teacher's features summed over the layers.
     needs_channels = True
+    #: Whether the head reads whole maps, which are then not pooled before they are standardised.
+    dense = False
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
@@ -50,22 +53,26 @@ class BaseTaskHead(nn.Module):
         raise ValueError(f'{type(self).__name__} predicts nothing: remove val and test from the config.')
 
 
+def check_annotation(key: str, data_samples: list[BaseDataElement], head: nn.Module, what: str, advice: str) -> None:
+    """Refuse data samples that lack what a head learns from.
+
+    Raises:
+        ValueError: When one has no ``key``.
+    """
+    if any(key not in sample for sample in data_samples):
+        raise ValueError(
+            f'{type(head).__name__} needs {what} of every image, and the data set gives no {key}. {advice}'
+        )
+
+
 def pool(features: Sequence[Tensor]) -> Tensor:
     """Global averages ``(N, C)`` of feature maps, the layers' channels side by side."""
     return torch.cat([feature.mean((2, 3)) for feature in features], 1)
 
 
-def class_targets(data_samples: list[DataSample], head: nn.Module, device) -> Tensor:
-    """The images' classes ``(N,)``.
-
-    Raises:
-        ValueError: When the data set gives none.
-    """
-    if any('gt_label' not in sample for sample in data_samples):
-        raise ValueError(
-            f'{type(head).__name__} needs the class of every image, and the data set gives no gt_label. Without labels '
-            'use ViewAgreementHead.'
-        )
+def class_targets(data_samples: list[DataSample], head: nn.Module, device: torch.device) -> Tensor:
+    """The images' classes ``(N,)``."""
+    check_annotation('gt_label', data_samples, head, 'the class', 'Without labels use ViewAgreementHead.')
     return torch.cat([sample.gt_label for sample in data_samples]).to(device)
 
 
