@@ -1,0 +1,227 @@
+"""Prepare WFLW: python tools/prepare_data/wflw.py [FOLDER] [--check]
+
+7,500 training and 2,500 test faces with 98 points and six binary attributes each (Wu et al., CVPR 2018). FOLDER holds
+``WFLW_images`` and ``WFLW_annotations`` as unpacked from the two published archives. The lists become the annotation
+files that MMPose's ``WFLWDataset`` reads, with one more for the test faces that have each attribute; OpenMMLab's own
+files of these names do as well. ``images`` becomes a link to ``WFLW_images``.
+"""
+
+import argparse
+import io
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from prepare_data.common import DATA_ROOT, DataError, broken_images, first, parse_args, report, write_file
+
+FOLDER = DATA_ROOT / 'wflw'
+URL = 'https://wywu.github.io/projects/LAB/WFLW.html'
+ADVICE = (
+    f'Download WFLW_images.tar.gz and WFLW_annotations.tar.gz from {URL}, unpack both there, then: '
+    'python tools/prepare_data/wflw.py'
+)
+IMAGES, RAW_IMAGES = 'images', 'WFLW_images'
+LISTS = 'WFLW_annotations/list_98pt_rect_attr_train_test'
+NUM_POINTS = 98
+ATTRIBUTES = ('pose', 'expression', 'illumination', 'make-up', 'occlusion', 'blur')
+SUBSETS = ('largepose', 'expression', 'illumination', 'makeup', 'occlusion', 'blur')  # OpenMMLab's names of them
+PIXELS_OF_SCALE_1 = 200  # the unit of WFLWDataset's ``scale``
+OFFICIAL_COUNTS = {'train': 7500, 'test': 2500}
+
+
+def annotation_file(name: str) -> str:
+    return f'annotations/face_landmarks_wflw_{name}.json'
+
+
+ANNOTATIONS = {name: annotation_file(name) for name in ('train', 'test', *(f'test_{subset}' for subset in SUBSETS))}
+
+
+def read_list(path: Path) -> list[dict]:
+    """The faces of an official list.
+
+    Returns:
+        For each face ``points`` (98, 2), ``box`` (x and y of two corners), ``attributes`` (0 or 1 by name) and
+        ``name``, the path of the image.
+
+    Raises:
+        DataError: For the first line that is damaged.
+    """
+    faces = []
+    columns = 2 * NUM_POINTS + 4 + len(ATTRIBUTES) + 1
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        fields = line.split()
+        try:
+            if len(fields) != columns:
+                raise ValueError(f'{len(fields)} columns where {columns} are expected')
+            numbers = np.array([float(field) for field in fields[:-1]])
+            if not np.isfinite(numbers).all():
+                raise ValueError('a number that is not finite')
+            attributes = numbers[-len(ATTRIBUTES) :].astype(int)
+            if not np.isin(numbers[-len(ATTRIBUTES) :], (0, 1)).all():
+                raise ValueError(
+                    f'attributes {" ".join(fields[-1 - len(ATTRIBUTES) : -1])}, each of which must be 0 or 1'
+                )
+        except ValueError as error:
+            raise DataError(f'{path}, line {number}: {error}. Unpack WFLW_annotations.tar.gz again.') from error
+        faces.append(
+            {
+                'points': numbers[: 2 * NUM_POINTS].reshape(NUM_POINTS, 2),
+                'box': numbers[2 * NUM_POINTS : 2 * NUM_POINTS + 4],
+                'attributes': dict(zip(ATTRIBUTES, attributes.tolist(), strict=True)),
+                'name': fields[-1],
+            }
+        )
+    if not faces:
+        raise DataError(f'{path} is empty. Unpack WFLW_annotations.tar.gz again.')
+    return faces
+
+
+def centre_and_scale(points: np.ndarray) -> tuple[list[float], float]:
+    """The square around a face that WFLWDataset crops, as the files of HRNet and OpenMMLab have it.
+
+    It is the square around the points, rounded outwards, not the official box: published numbers are measured so.
+    """
+    low, high = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))
+    return ((low + high) / 2).tolist(), float((high - low).max()) / PIXELS_OF_SCALE_1
+
+
+def to_coco(faces: list[dict], sizes: dict[str, tuple[int, int]]) -> dict:
+    """Annotations in COCO's format with the keys that WFLWDataset reads.
+
+    Args:
+        faces: Of :func:`read_list`.
+        sizes: Width and height of each image.
+    """
+    image_ids: dict[str, int] = {}
+    annotations = []
+    for face in faces:
+        centre, scale = centre_and_scale(face['points'])
+        x, y, right, bottom = face['box'].tolist()
+        labelled = np.concatenate([face['points'], np.full((NUM_POINTS, 1), 2)], axis=1)
+        annotations.append(
+            {
+                'id': len(annotations) + 1,
+                'image_id': image_ids.setdefault(face['name'], len(image_ids) + 1),
+                'category_id': 1,
+                'keypoints': labelled.ravel().tolist(),
+                'num_keypoints': NUM_POINTS,
+                'center': centre,
+                'scale': scale,
+                'bbox': [x, y, right - x, bottom - y],
+                'area': (right - x) * (bottom - y),
+                'iscrowd': 0,
+                'attributes': face['attributes'],
+            }
+        )
+    images = [
+        {'id': image_id, 'file_name': name, 'width': sizes[name][0], 'height': sizes[name][1]}
+        for name, image_id in image_ids.items()
+    ]
+    return {'images': images, 'annotations': annotations, 'categories': [{'id': 1, 'name': 'face'}]}
+
+
+def image_sizes(folder: Path, names: list[str]) -> dict[str, tuple[int, int]]:
+    """Width and height of each image.
+
+    Raises:
+        DataError: When images are missing or no images.
+    """
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f'{folder} lacks {len(missing):,} of {len(names):,} images: {first(missing)}. {ADVICE}')
+    sizes = {}
+    for name in tqdm(names, 'sizes of the images'):
+        try:
+            with Image.open(folder / name) as image:
+                sizes[name] = image.size
+        except OSError as error:
+            raise DataError(f'{folder / name} is no image: {error}. Unpack WFLW_images.tar.gz again.') from error
+    return sizes
+
+
+def link_images(folder: Path) -> None:
+    """Make ``images`` a link to ``WFLW_images``, unless it is there already."""
+    if (folder / IMAGES).exists():
+        return
+    if not (folder / RAW_IMAGES).is_dir():
+        raise DataError(f'{folder} has neither {IMAGES} nor {RAW_IMAGES}. {ADVICE}')
+    (folder / IMAGES).symlink_to(RAW_IMAGES)
+
+
+def prepare(folder: Path) -> None:
+    """Write all annotation files."""
+    faces = {}
+    for split in ('train', 'test'):
+        name = f'list_98pt_rect_attr_{split}.txt'
+        path = next((path for path in (folder / LISTS / name, folder / name) if path.is_file()), None)
+        if path is None:
+            raise DataError(f'{folder} lacks {LISTS}/{name}. {ADVICE}')
+        faces[split] = read_list(path)
+    link_images(folder)
+    sizes = image_sizes(folder / IMAGES, sorted({face['name'] for split in faces.values() for face in split}))
+    for attribute, subset in zip(ATTRIBUTES, SUBSETS, strict=True):
+        faces[f'test_{subset}'] = [face for face in faces['test'] if face['attributes'][attribute]]
+    for name, path in tqdm(ANNOTATIONS.items(), 'annotations'):
+        write_file(folder / path, io.BytesIO(json.dumps(to_coco(faces[name], sizes)).encode()))
+
+
+def _damage(annotations: dict) -> str | None:
+    """What WFLWDataset would stumble over."""
+    for annotation in annotations['annotations']:
+        missing = {'keypoints', 'num_keypoints', 'center', 'scale', 'iscrowd', 'image_id', 'id'} - annotation.keys()
+        if missing:
+            return f'annotation {annotation.get("id")} lacks {", ".join(sorted(missing))}'
+        if len(annotation['keypoints']) != 3 * NUM_POINTS:
+            return f'annotation {annotation["id"]} has {len(annotation["keypoints"])} numbers, not {3 * NUM_POINTS}'
+    return None
+
+
+def inspect(folder: Path) -> tuple[list[str], dict[str, int]]:
+    """What is wrong, nothing for a complete folder, and the number of faces in each annotation file."""
+    problems, counts = [], defaultdict(int)
+    names = set()
+    for name, file in ANNOTATIONS.items():
+        if not (folder / file).is_file():
+            problems.append(f'{file} is missing')
+            continue
+        try:
+            content = json.loads((folder / file).read_text())
+            damage = _damage(content)
+            names |= {image['file_name'] for image in content['images']}
+            counts[name] = len(content['annotations'])
+        except (ValueError, KeyError, TypeError) as error:
+            damage = f'{type(error).__name__}: {error}'
+        if damage:
+            problems.append(f'{file} is damaged: {damage}')
+    missing = sorted(name for name in names if not (folder / IMAGES / name).is_file())
+    if missing:
+        problems.append(f'{IMAGES}: {len(missing):,} of {len(names):,} images are missing: {first(missing)}')
+    present = sorted(names - set(missing))
+    return problems + broken_images(present, lambda name: open(folder / IMAGES / name, 'rb')), counts
+
+
+def contents(counts: dict[str, int]) -> str:
+    official = {name: counts[name] for name in OFFICIAL_COUNTS} == OFFICIAL_COUNTS
+    subsets = ', '.join(f'{subset} {counts[f"test_{subset}"]:,}' for subset in SUBSETS)
+    return f'{counts["train"]:,} training and {counts["test"]:,} test faces ({subsets})' + (
+        '' if official else '; WFLW itself has 7,500 and 2,500'
+    )
+
+
+def main() -> None:
+    args: argparse.Namespace = parse_args(__doc__, FOLDER)
+    problems, counts = inspect(args.folder)
+    if problems and not args.check:
+        prepare(args.folder)
+        problems, counts = inspect(args.folder)
+    report(args.folder, problems, contents(counts), ADVICE)
+
+
+if __name__ == '__main__':
+    main()
