@@ -1,6 +1,6 @@
 import pytest
 import torch
-from mmcls.models import ConvConnector, FeatureStandardizer, HintLoss
+from mmcls.models import ConvConnector, FeatureStandardizer, ResizeConnector
 
 
 @pytest.mark.parametrize('size', [1, 3, 4, 9])
@@ -15,16 +15,17 @@ def test_connector_pools_for_a_pooled_target():
     assert torch.allclose(connector(feature, (2, 7, 1, 1)), pooled, atol=1e-6)
 
 
-def test_hint_loss_by_hand():
-    student, teacher = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[0.0, 0.0]]]])
-    assert HintLoss(loss_weight=2).forward(student, teacher).item() == pytest.approx(2 * 2**2)
-    assert HintLoss(loss_weight=2, pooled=False)(student, teacher).item() == pytest.approx(2 * (1 + 9) / 2)
+def test_resize_connector_averages_down_and_keeps_the_channels():
+    feature = torch.rand(2, 5, 4, 4)
+    resized = ResizeConnector()(feature, (2, 7, 2, 2))
+    blocks = feature.reshape(2, 5, 2, 2, 2, 2).mean((3, 5))
+    assert torch.allclose(resized, blocks, atol=1e-6)
+    assert torch.equal(ResizeConnector()(feature, (2, 7, 4, 4)), feature)
 
 
-def test_hint_loss_gradient():
-    student = torch.rand(2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
-    teacher = torch.rand(2, 3, 2, 2, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda s: HintLoss(0.5, pooled=False)(s, teacher), student)
+def test_resize_connector_interpolates_up():
+    feature = torch.tensor([[[[0.0, 4.0]]]])
+    assert ResizeConnector()(feature, (1, 3, 1, 4)).flatten().tolist() == [0, 1, 3, 4]
 
 
 def test_standardizer_takes_out_scale_and_timestep():
