@@ -8,7 +8,6 @@ CelebA, not of CelebAMask-HQ, and belongs into FOLDER beforehand.
 Left and right are the person's: ``l_eye`` is the eye on the right of the picture.
 """
 
-import argparse
 import io
 import os
 import sys
@@ -18,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm.contrib.concurrent import process_map
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+from prepare_data.celeba_split import MAPPING, OFFICIAL_COUNTS, PARTITION, SOURCES, SPLITS, read_split
 from prepare_data.celebahq import FOLDER, IMAGES, URL
 from prepare_data.common import (
     DataError,
@@ -33,6 +32,7 @@ from prepare_data.common import (
     unpack,
     write_file,
 )
+from prepare_data.parallel import parallel_map
 
 CLASSES = (
     'background', 'skin', 'nose', 'eye_g', 'l_eye', 'r_eye', 'l_brow', 'r_brow', 'l_ear', 'r_ear', 'mouth', 'u_lip',
@@ -41,62 +41,18 @@ CLASSES = (
 """The classes of the label maps, in the order in which the parts are painted over each other."""
 
 PART_MASKS, LABEL_MAPS = 'CelebAMask-HQ-mask-anno', 'mask'
-MAPPING, PARTITION = 'CelebA-HQ-to-CelebA-mapping.txt', 'list_eval_partition.txt'
-SPLITS = ('train', 'val', 'test')  # 0, 1 and 2 in CelebA's partition
-OFFICIAL_COUNTS = {'train': 24_183, 'val': 2_993, 'test': 2_824}
 LABEL_MAP_BYTES = 12_288
-PARTITION_ADVICE = (
-    f'Download {PARTITION} of CelebA (folder Eval) from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.'
-)
 ADVICE = (
-    f'Download CelebAMask-HQ.zip from {URL}. {PARTITION_ADVICE} Put that file into the folder, then: '
-    'python tools/prepare_data/celebamask_hq.py --archive CelebAMask-HQ.zip'
+    f'Download CelebAMask-HQ.zip from {URL}, and {PARTITION}. {SOURCES[PARTITION]} Put that one into the folder, '
+    'then: python tools/prepare_data/celebamask_hq.py --archive CelebAMask-HQ.zip'
 )
-
-
-def read_table(path: Path, columns: int, header: bool) -> list[list[str]]:
-    """The rows of a text file of this many columns.
-
-    Raises:
-        DataError: For the first line that has other than this many.
-    """
-    if not path.is_file():
-        raise DataError(f'There is no file {path}. {PARTITION_ADVICE if path.name == PARTITION else ADVICE}')
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        fields = line.split()
-        if len(fields) != columns:
-            raise DataError(
-                f'{path}, line {number}: {len(fields)} columns where {columns} are expected: {line[:80]!r}. '
-                'Download it again.'
-            )
-        if number > 1 or not header:
-            rows.append(fields)
-    return rows
-
-
-def read_split(folder: Path) -> dict[str, list[int]]:
-    """The indices of each official split, by way of the image of CelebA that each was made of.
-
-    Raises:
-        DataError: When a file is missing, damaged, or the two do not belong together.
-    """
-    partition = dict(read_table(folder / PARTITION, columns=2, header=False))
-    split = {name: [] for name in SPLITS}
-    for index, _, original in read_table(folder / MAPPING, columns=3, header=True):
-        if partition.get(original) not in ('0', '1', '2'):
-            raise DataError(
-                f'{folder / MAPPING} says that image {index} was made of {original}, for which {PARTITION} gives '
-                f'{partition.get(original, "nothing")!r} where 0, 1 or 2 is expected. Download both files again.'
-            )
-        split[SPLITS[int(partition[original])]].append(int(index))
-    return {name: sorted(indices) for name, indices in split.items()}
 
 
 def list_part_masks(source: Path) -> dict[int, dict[str, str]]:
     """Path of each part mask below the folder or zip archive ``source``, by index of the image and name of the part."""
     if source.is_file():
-        paths = [name for name in open_zip(source, URL).namelist() if f'/{PART_MASKS}/' in name]
+        with open_zip(source, URL) as archive:
+            paths = [name for name in archive.namelist() if f'/{PART_MASKS}/' in name]
     else:
         paths = [
             os.path.relpath(os.path.join(root, name), source)
@@ -179,8 +135,7 @@ def write_label_maps(source: Path, folder: Path, indices: list[int]) -> None:
     require_space(folder, LABEL_MAP_BYTES * len(waiting))
     jobs = [(index, masks[index]) for index in waiting]
     write = partial(_write_label_map, source=source, folder=folder)
-    problems = process_map(write, jobs, chunksize=8, desc=LABEL_MAPS, disable=not jobs) if jobs else []
-    problems = [problem for problem in problems if problem]
+    problems = [problem for problem in parallel_map(write, jobs, LABEL_MAPS) if problem]
     if problems:
         raise DataError(
             f'{source} is damaged: ' + '\n  '.join(['', *problems]) + '\nGet these files anew and call it again: '
@@ -228,13 +183,27 @@ def find_problems(folder: Path) -> list[str]:
             problems.append(f'{below}: {len(missing):,} of {len(indices):,} files are missing: {first(missing)}')
         names = [f'{below}/{index}.{suffix}' for index in indices if index in present]
         problems += broken_images(names, lambda name: (folder / name).open('rb'))
+    if problems:
+        return problems
+    return _foreign_label_maps(folder, [f'{LABEL_MAPS}/{index}.png' for index in indices])
+
+
+def _foreign_label_maps(folder: Path, names: list[str], count: int = 50) -> list[str]:
+    """Those of about ``count`` label maps, evenly spread over ``names``, that hold something else than classes."""
+    problems = []
+    for name in names[:: max(1, len(names) // count)]:
+        labels = np.asarray(Image.open(folder / name))
+        if labels.ndim != 2 or labels.max() >= len(CLASSES):
+            problems.append(
+                f'{name} is no label map of {len(CLASSES)} classes: shape {labels.shape}, values up to {labels.max()}'
+            )
     return problems
 
 
 def prepare(folder: Path, archive: Path | None) -> None:
     """Write label maps and split lists; images too, where an archive is given."""
     if not (folder / PARTITION).is_file():
-        raise DataError(f'There is no file {folder / PARTITION}. {PARTITION_ADVICE} Put it there.')
+        raise DataError(f'There is no file {folder / PARTITION}. {SOURCES[PARTITION]} Put it there.')
     if archive:
         unpack_images(archive, folder)
     split = read_split(folder)
@@ -249,7 +218,7 @@ def contents(folder: Path) -> str:
 
 
 def main() -> None:
-    args: argparse.Namespace = parse_args(__doc__, FOLDER, archive='CelebAMask-HQ.zip')
+    args = parse_args(__doc__, FOLDER, archive='CelebAMask-HQ.zip')
     problems = find_problems(args.folder)
     if problems and not args.check:
         prepare(args.folder, args.archive)

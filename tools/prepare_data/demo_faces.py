@@ -16,12 +16,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm.contrib.concurrent import process_map
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from prepare_data import celebamask_hq, wflw
+from prepare_data import celeba_split, celebamask_hq, wflw
 from prepare_data.common import DATA_ROOT, DataError, require_space, write_file
 from prepare_data.face_drawing import Portrait, Scene, contact_sheet, draw_face, project_points, sample_scene
+from prepare_data.parallel import parallel_map
 
 FOLDER = DATA_ROOT / 'demo_faces'
 CELEBA, WFLW = Path('celebaHQ_mask', 'CelebAMask-HQ'), Path('wflw')
@@ -74,8 +74,8 @@ def write_lists(folder: Path, split: list[str], seed: int, size: int) -> None:
     partition = [f'{number:06d}.jpg {k}' for number, k in zip(numbers, which, strict=True)]
     lines = [wflw_line(index, seed, size) for index in range(len(split))]
     lists = {
-        CELEBA / celebamask_hq.MAPPING: mapping,
-        CELEBA / celebamask_hq.PARTITION: partition,
+        CELEBA / celeba_split.MAPPING: mapping,
+        CELEBA / celeba_split.PARTITION: partition,
         WFLW / wflw.LISTS / 'list_98pt_rect_attr_train.txt': [
             line for line, name in zip(lines, split, strict=True) if name == 'train'
         ],
@@ -130,7 +130,7 @@ def write_faces(folder: Path, train: int, test: int, size: int, seed: int) -> No
     write_file(record, io.BytesIO(json.dumps(settings).encode()))
     write_lists(partial_folder, make_split(train, test, seed), seed, size)
     write = partial(write_face, folder=partial_folder, seed=seed, size=size)
-    process_map(write, range(train + test), chunksize=4, desc='faces')
+    parallel_map(write, range(train + test), 'faces')
     partial_folder.rename(folder)
 
 

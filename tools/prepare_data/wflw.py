@@ -6,7 +6,6 @@ files that MMPose's ``WFLWDataset`` reads, with one more for the test faces that
 files of these names do as well. ``images`` becomes a link to ``WFLW_images``.
 """
 
-import argparse
 import io
 import json
 import sys
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from prepare_data.common import DATA_ROOT, DataError, broken_images, first, parse_args, report, write_file
+from prepare_data.wflw_list import ATTRIBUTES, NUM_POINTS, read_list
 
 FOLDER = DATA_ROOT / 'wflw'
 URL = 'https://wywu.github.io/projects/LAB/WFLW.html'
@@ -28,8 +28,6 @@ ADVICE = (
 )
 IMAGES, RAW_IMAGES = 'images', 'WFLW_images'
 LISTS = 'WFLW_annotations/list_98pt_rect_attr_train_test'
-NUM_POINTS = 98
-ATTRIBUTES = ('pose', 'expression', 'illumination', 'make-up', 'occlusion', 'blur')
 SUBSETS = ('largepose', 'expression', 'illumination', 'makeup', 'occlusion', 'blur')  # OpenMMLab's names of them
 PIXELS_OF_SCALE_1 = 200  # the unit of WFLWDataset's ``scale``
 OFFICIAL_COUNTS = {'train': 7500, 'test': 2500}
@@ -40,46 +38,6 @@ def annotation_file(name: str) -> str:
 
 
 ANNOTATIONS = {name: annotation_file(name) for name in ('train', 'test', *(f'test_{subset}' for subset in SUBSETS))}
-
-
-def read_list(path: Path) -> list[dict]:
-    """The faces of an official list.
-
-    Returns:
-        For each face ``points`` (98, 2), ``box`` (x and y of two corners), ``attributes`` (0 or 1 by name) and
-        ``name``, the path of the image.
-
-    Raises:
-        DataError: For the first line that is damaged.
-    """
-    faces = []
-    columns = 2 * NUM_POINTS + 4 + len(ATTRIBUTES) + 1
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        fields = line.split()
-        try:
-            if len(fields) != columns:
-                raise ValueError(f'{len(fields)} columns where {columns} are expected')
-            numbers = np.array([float(field) for field in fields[:-1]])
-            if not np.isfinite(numbers).all():
-                raise ValueError('a number that is not finite')
-            attributes = numbers[-len(ATTRIBUTES) :].astype(int)
-            if not np.isin(numbers[-len(ATTRIBUTES) :], (0, 1)).all():
-                raise ValueError(
-                    f'attributes {" ".join(fields[-1 - len(ATTRIBUTES) : -1])}, each of which must be 0 or 1'
-                )
-        except ValueError as error:
-            raise DataError(f'{path}, line {number}: {error}. Unpack WFLW_annotations.tar.gz again.') from error
-        faces.append(
-            {
-                'points': numbers[: 2 * NUM_POINTS].reshape(NUM_POINTS, 2),
-                'box': numbers[2 * NUM_POINTS : 2 * NUM_POINTS + 4],
-                'attributes': dict(zip(ATTRIBUTES, attributes.tolist(), strict=True)),
-                'name': fields[-1],
-            }
-        )
-    if not faces:
-        raise DataError(f'{path} is empty. Unpack WFLW_annotations.tar.gz again.')
-    return faces
 
 
 def centre_and_scale(points: np.ndarray) -> tuple[list[float], float]:
@@ -95,7 +53,7 @@ def to_coco(faces: list[dict], sizes: dict[str, tuple[int, int]]) -> dict:
     """Annotations in COCO's format with the keys that WFLWDataset reads.
 
     Args:
-        faces: Of :func:`read_list`.
+        faces: Of :func:`prepare_data.wflw_list.read_list`.
         sizes: Width and height of each image.
     """
     image_ids: dict[str, int] = {}
@@ -203,7 +161,7 @@ def inspect(folder: Path) -> tuple[list[str], dict[str, int]]:
     if missing:
         problems.append(f'{IMAGES}: {len(missing):,} of {len(names):,} images are missing: {first(missing)}')
     present = sorted(names - set(missing))
-    return problems + broken_images(present, lambda name: open(folder / IMAGES / name, 'rb')), counts
+    return problems + broken_images(present, lambda name: (folder / IMAGES / name).open('rb')), counts
 
 
 def contents(counts: dict[str, int]) -> str:
@@ -215,7 +173,7 @@ def contents(counts: dict[str, int]) -> str:
 
 
 def main() -> None:
-    args: argparse.Namespace = parse_args(__doc__, FOLDER)
+    args = parse_args(__doc__, FOLDER)
     problems, counts = inspect(args.folder)
     if problems and not args.check:
         prepare(args.folder)

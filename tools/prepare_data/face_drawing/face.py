@@ -4,7 +4,7 @@ import numpy as np
 
 from .canvas import Canvas, mix
 from .curves import DOWN, ellipse, smooth
-from .features import nose_halves
+from .features import MIRRORED, nose_halves
 from .head import SKULL_CENTRE, SKULL_RADII, TEMPLE, Head
 
 SKIN_PARTS = ('skin', 'nose')
@@ -86,7 +86,8 @@ def paint_features(canvas: Canvas, head: Head, points: np.ndarray, hair: np.ndar
     _beard(canvas, head, points, hair)
     _nose(canvas, head, points)
     _mouth(canvas, head, head.project(points[76:96]))
-    for side, eye, brow, pupil in ((-1, points[60:68], points[33:42], 96), (1, points[68:76], points[42:51], 97)):
+    right_brow, left_brow = points[33:42], points[MIRRORED[33:42]]
+    for side, eye, brow, pupil in ((-1, points[60:68], right_brow, 96), (1, points[68:76], left_brow, 97)):
         _eye(canvas, head, side, head.project(eye), head.project(points[pupil : pupil + 1])[0])
         _brow(canvas, head, side, head.project(brow))
 

@@ -28,13 +28,16 @@ class Portrait:
 
     Attributes:
         image: RGB, shape (size, size, 3), uint8.
-        masks: Mask of each part that is seen, by its name, shape (size / 2, size / 2), bool.
+        labels: Index into ``CLASSES`` of what is seen at each pixel, shape (size / 2, size / 2), uint8.
+        masks: Mask of each part that is seen, by its name, shape (size / 2, size / 2), bool; painted over each other in
+            the official order they give ``labels``.
         points: The 98 points of WFLW as x and y in pixels of the image, where (0, 0) is the middle of the first pixel;
             shape (98, 2).
         attributes: The six of WFLW by name, 0 or 1.
     """
 
     image: np.ndarray
+    labels: np.ndarray
     masks: dict[str, np.ndarray]
     points: np.ndarray
     attributes: dict[str, int]
@@ -56,6 +59,7 @@ def draw_face(scene: Scene, size: int) -> Portrait:
     small = cv2.resize(lit, (size, size), interpolation=cv2.INTER_AREA)
     return Portrait(
         image=expose(small, head, rng),
+        labels=canvas.labels[OVERSAMPLING :: 2 * OVERSAMPLING, OVERSAMPLING :: 2 * OVERSAMPLING],
         masks=canvas.part_masks(2 * OVERSAMPLING),
         points=project_points(scene, size),
         attributes=scene.attributes,

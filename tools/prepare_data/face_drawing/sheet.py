@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
-from prepare_data.celebamask_hq import CLASSES
 
 from .portrait import Portrait
 
@@ -32,12 +31,7 @@ def contact_sheet(portraits: Sequence[Portrait]) -> Image.Image:
 
 
 def _with_parts(portrait: Portrait) -> Image.Image:
-    size = len(portrait.image)
-    labels = np.zeros((size // 2, size // 2), np.uint8)
-    for index, name in enumerate(CLASSES):
-        if name in portrait.masks:
-            labels[portrait.masks[name]] = index
-    colours = Image.fromarray(PALETTE[labels]).resize((TILE, TILE), Image.Resampling.NEAREST)
+    colours = Image.fromarray(PALETTE[portrait.labels]).resize((TILE, TILE), Image.Resampling.NEAREST)
     return Image.blend(Image.fromarray(portrait.image).resize((TILE, TILE)), colours, 0.5)
 
 
