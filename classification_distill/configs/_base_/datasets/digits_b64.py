@@ -1,4 +1,6 @@
-# scikit-learn's digits: bash tools/demo.sh writes them, or python tools/prepare_data/digits.py
+data_source = dict(
+    url='https://scikit-learn.org/stable/modules/generated/sklearn.datasets.load_digits.html',
+    command='python tools/prepare_data/digits.py')
 data_root = 'data/digits'
 data_preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True)
 

@@ -1,0 +1,8 @@
+# For a timestep policy that learns.
+_base_ = 'default_runtime.py'
+
+custom_hooks = [
+    dict(type='EpochSeedHook'),
+    dict(type='TimestepPolicyHook'),
+    dict(type='TimestepHistogramHook', interval=500),
+]

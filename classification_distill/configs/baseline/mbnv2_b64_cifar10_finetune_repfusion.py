@@ -1,0 +1,7 @@
+_base_ = 'mbnv2_b64_cifar10_finetune.py'
+
+# What configs/cifar10-hint/ddpm-mbnv2_hint.py ends with.
+distilled = 'work_dirs/cifar10-hint/ddpm-mbnv2_hint/epoch_200.pth'
+
+model = dict(
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=distilled, prefix='student.backbone.')))

@@ -1,0 +1,11 @@
+_base_ = [
+    '../_base_/datasets/cifar10_b64.py',
+    '../_base_/schedules/sgd_nesterov_200e.py',
+    '../_base_/ema_runtime.py',
+]
+
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet_CIFAR', depth=18, out_indices=(3, )),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=10, in_channels=512))

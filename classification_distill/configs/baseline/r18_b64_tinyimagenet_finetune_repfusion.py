@@ -1,0 +1,7 @@
+_base_ = 'r18_b64_tinyimagenet_finetune.py'
+
+# What configs/tinyimagenet-hint/ddpm-r18_hint.py ends with.
+distilled = 'work_dirs/tinyimagenet-hint/ddpm-r18_hint/epoch_200.pth'
+
+model = dict(
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=distilled, prefix='student.backbone.')))

@@ -1,0 +1,13 @@
+_base_ = [
+    '../_base_/models/adm-64.py',
+    '../_base_/datasets/tinyimagenet_b32.py',
+    '../_base_/schedules/sgd_nesterov_200e.py',
+    '../_base_/policy_runtime.py',
+]
+work_dir = 'work_dirs/tinyimagenet-at/ddpm-wrn28_2_at'
+
+# Raw features, as published: an attention map is where their energy lies.
+model = dict(
+    teacher=dict(layers=['mid_block.resnets.1.conv2']),
+    backbone=dict(type='WideResNet', depth=28, width_factor=2),
+    distill_loss=dict(type='ATLoss', loss_weight=1000.0))

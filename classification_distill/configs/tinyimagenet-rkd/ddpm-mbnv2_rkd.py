@@ -1,0 +1,13 @@
+_base_ = [
+    '../_base_/models/adm-64.py',
+    '../_base_/datasets/tinyimagenet_b64.py',
+    '../_base_/schedules/sgd_nesterov_200e.py',
+    '../_base_/policy_ema_runtime.py',
+]
+work_dir = 'work_dirs/tinyimagenet-rkd/ddpm-mbnv2_rkd'
+
+# Raw features, as published: distances are relative to the batch, so a constant student gains nothing.
+model = dict(
+    teacher=dict(layers=['mid_block.resnets.1.conv2']),
+    backbone=dict(type='MobileNetV2CIFAR'),
+    distill_loss=dict(type='RKDLoss', loss_weight=1.0))
