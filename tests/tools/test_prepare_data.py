@@ -221,7 +221,7 @@ def test_a_folder_with_something_missing_or_spoilt_is_mended(run, tmp_path, scri
     lost.unlink()
     with expect('is not complete', lost.parent.parent.name if script is tiny_imagenet else lost.name):
         run(script, folder, '--check')
-    spoilt.write_bytes(spoilt.read_bytes()[:300])
+    spoilt.write_bytes(spoilt.read_bytes()[:300] + bytes(spoilt.stat().st_size - 300))  # of the same size
     run(script, folder, '--archive', archive)
     after = contents(folder)
     changed = {str(path.relative_to(folder)) for path in (lost, spoilt)}

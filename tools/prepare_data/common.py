@@ -56,12 +56,11 @@ def images_by_class(folder: Path) -> dict[str, list[str]]:
         return {}
     classes = {}
     for name in tqdm(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()), folder.name, leave=False):
-        classes[name] = sorted(
-            os.path.relpath(os.path.join(root, file), folder)
-            for root, _, files in os.walk(folder / name)
-            for file in files
-            if file.lower().endswith(IMAGE_SUFFIXES)
-        )
+        images = []
+        for root, _, files in os.walk(folder / name):
+            below = os.path.relpath(root, folder)
+            images += [os.path.join(below, file) for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
+        classes[name] = sorted(images)
     return classes
 
 
