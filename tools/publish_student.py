@@ -88,11 +88,10 @@ def write_onnx(student: Student, images: Tensor, path: Path) -> float:
 
 
 @torch.no_grad()
-def publish(student: Student, folder: Path, formats: list[str], image_size: int) -> list[str]:
-    """Write the folder, whole or not at all; returns a line about each file."""
+def publish(student: Student, folder: Path, formats: list[str], image_size: int) -> None:
+    """Write the folder, whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     images = torch.randn(3, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    lines = []
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f'{folder.name}.') as temporary:
         unfinished = Path(temporary, folder.name)
         unfinished.mkdir()
@@ -101,11 +100,11 @@ def publish(student: Student, folder: Path, formats: list[str], image_size: int)
         if 'pth' in formats:
             write_pth(student, unfinished / 'student.pth')
         if 'onnx' in formats:
+            print('Exporting to ONNX; a large network takes minutes ...', flush=True)
             difference = write_onnx(student, images, unfinished / 'student.onnx')
-            lines.append(f'ONNX Runtime and torch differ by {difference:.2g} at most.')
+            print(f'ONNX Runtime and torch differ by {difference:.2g} at most.')
         write_card(unfinished, folder.name, student, image_size, student.backbone(images))
         unfinished.rename(folder)
-    return lines
 
 
 def main() -> None:
@@ -121,15 +120,14 @@ def main() -> None:
         image_size = args.image_size or find_image_size(student.config)
         if image_size is None:
             raise ValueError('The training pipeline does not say how large its images are. Give --image-size.')
-        lines = publish(student, args.folder, args.formats, image_size)
+        publish(student, args.folder, args.formats, image_size)
     except ValueError as error:
         parser.error(str(error))
     weights = 'averaged (EMA) weights' if student.averaged else 'weights'
     print(
-        f'{args.folder}: {student.backbone_config["type"]}, {len(student.backbone.state_dict())} tensors, {weights} of '
+        f'{args.folder}: {type(student.backbone).__name__}, {len(student.backbone.state_dict())} tensors, {weights} of '
         f'epoch {student.epoch}, iteration {student.iteration}.'
     )
-    print(*lines, sep='\n')
 
 
 if __name__ == '__main__':

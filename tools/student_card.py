@@ -29,7 +29,7 @@ def write_card(folder: Path, name: str, student: Student, image_size: int, featu
     """
     files = sorted(folder.iterdir())
     snippets = '\n\n'.join(_snippets(student, name, {path.suffix for path in files}))
-    network = student.backbone_config.get('model_name', student.backbone_config['type'])
+    network = student.backbone_config.get('model_name', type(student.backbone).__name__)
     hashes = '\n'.join(f'| `{path.name}` | `{sha256(path.read_bytes()).hexdigest()}` |' for path in files)
     text = f"""# {name}: {network}, distilled by {student.config['model']['type']}
 
@@ -155,7 +155,7 @@ features = session.run(None, {{'images': images}})"""
 
 def _openmmlab_snippets(student: Student, file: str) -> list[str]:
     settings = student.backbone_config
-    kind, init_cfg = settings['type'], {'type': 'Pretrained', 'checkpoint': file}
+    kind, init_cfg = type(student.backbone).__name__, {'type': 'Pretrained', 'checkpoint': file}
     ours = type(student.backbone).__module__.startswith('mmcls.')
     imports = "custom_imports = dict(imports=['mmcls'], allow_failed_imports=False)\n" if ours else ''
 

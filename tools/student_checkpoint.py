@@ -134,13 +134,13 @@ def _load(path: Path) -> dict:
 
 def _refuse_foreign_types(settings: dict, source: str) -> None:
     """A registry imports and calls whatever a name with dots stands for, so a stranger's config must have none."""
-    known = MODELS.module_dict.get(settings['type'])
     ours = ('mmpretrain.models.backbones.', 'mmcls.models.backbones.')
     foreign = [name for name in _types(settings) if not isinstance(name, str) or '.' in name]
-    if known is None or not known.__module__.startswith(ours) or foreign:
+    known = None if foreign else MODELS.module_dict.get(settings.get('type'))
+    if known is None or not known.__module__.startswith(ours):
         raise ValueError(
-            f'{source} asks for {foreign or settings["type"]}, expected a backbone of MMPretrain or of mmcls. If you '
-            'trust it, give the config by --config.'
+            f'{source} asks for {foreign or settings.get("type")}, expected a backbone of MMPretrain or of mmcls. If '
+            'you trust it, give the config by --config.'
         )
 
 
