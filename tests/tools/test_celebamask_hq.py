@@ -13,8 +13,9 @@ from mmseg.datasets.transforms import RandomFlip
 from mmseg.utils import register_all_modules
 from PIL import Image
 from prepare_data import celeba_split, celebamask_hq, demo_faces
-from prepare_data.celebamask_hq import CLASSES, LABEL_MAPS, PART_MASKS
+from prepare_data.celebamask_hq import LABEL_MAPS
 from prepare_data.common import DataError
+from prepare_data.part_masks import CLASSES, PART_MASKS, label_map
 
 NUM_FACES, SIZE = 8, 64
 
@@ -89,7 +90,7 @@ def test_later_parts_overwrite_earlier_ones(tmp_path):
     masks = {name: rng.random((16, 16)) < 0.3 for name in CLASSES[1:]}
     for name, mask in masks.items():
         Image.fromarray(mask).convert('RGB').save(tmp_path / f'{name}.png')
-    found = celebamask_hq.label_map(tmp_path, {name: f'{name}.png' for name in reversed(masks)})
+    found = label_map(tmp_path, {name: f'{name}.png' for name in reversed(masks)})
     expected = np.max([k * masks[name] for k, name in enumerate(CLASSES) if k], axis=0)
     assert np.array_equal(found, expected)
 

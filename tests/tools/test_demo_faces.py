@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from mmpose.datasets.datasets.face import WFLWDataset
 from prepare_data import celeba_split, celebamask_hq, demo_faces, wflw
-from prepare_data.celebamask_hq import CLASSES
 from prepare_data.common import DataError
 from prepare_data.face_drawing import contact_sheet, draw_face, project_points
 from prepare_data.face_drawing.features import MIRRORED
+from prepare_data.part_masks import CLASSES
 from prepare_data.wflw_list import ATTRIBUTES
 
 FACE = ('skin', 'nose', 'eye_g', 'l_eye', 'r_eye', 'l_brow', 'r_brow', 'mouth', 'u_lip', 'l_lip')

@@ -22,6 +22,7 @@ from prepare_data import celeba_split, celebamask_hq, wflw
 from prepare_data.common import DATA_ROOT, DataError, require_space, write_file
 from prepare_data.face_drawing import Portrait, Scene, contact_sheet, draw_face, project_points, sample_scene
 from prepare_data.parallel import parallel_map
+from prepare_data.part_masks import PART_MASKS
 
 FOLDER = DATA_ROOT / 'demo_faces'
 CELEBA, WFLW = Path('celebaHQ_mask', 'CelebAMask-HQ'), Path('wflw')
@@ -29,6 +30,7 @@ CELEBA_SPLIT_STARTS = {'train': 1, 'val': 162_771, 'test': 182_638}  # number of
 CELEBA_IMAGES = 202_599
 EVENTS = ('0--Parade', '9--Press_Conference', '12--Group', '35--Basketball')
 SHEET_FACES = 24
+MAX_FACES = 30_000  # as many as CelebAMask-HQ has
 
 
 def make_scene(seed: int, index: int) -> Scene:
@@ -76,13 +78,10 @@ def write_lists(folder: Path, split: list[str], seed: int, size: int) -> None:
     lists = {
         CELEBA / celeba_split.MAPPING: mapping,
         CELEBA / celeba_split.PARTITION: partition,
-        WFLW / wflw.LISTS / 'list_98pt_rect_attr_train.txt': [
-            line for line, name in zip(lines, split, strict=True) if name == 'train'
-        ],
-        WFLW / wflw.LISTS / 'list_98pt_rect_attr_test.txt': [
-            line for line, name in zip(lines, split, strict=True) if name != 'train'
-        ],
     }
+    for part in ('train', 'test'):
+        chosen = [line for line, name in zip(lines, split, strict=True) if (name == 'train') == (part == 'train')]
+        lists[WFLW / wflw.LISTS / f'list_98pt_rect_attr_{part}.txt'] = chosen
     for path, rows in lists.items():
         write_file(folder / path, io.BytesIO(''.join(f'{row}\n' for row in rows).encode()))
 
@@ -101,7 +100,7 @@ def write_face(index: int, folder: Path, seed: int, size: int) -> None:
         return
     portrait = draw(index, seed, size)
     for part, mask in portrait.masks.items():
-        name = f'{celebamask_hq.PART_MASKS}/{index // 2000}/{index:05d}_{part}.png'
+        name = f'{PART_MASKS}/{index // 2000}/{index:05d}_{part}.png'
         _write_image(folder / CELEBA / name, np.repeat(mask[..., None] * np.uint8(255), 3, axis=2))
     for path in (folder / WFLW / wflw.RAW_IMAGES / wflw_name(index), last):
         _write_image(path, portrait.image, quality=95)
@@ -155,8 +154,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
     parser.add_argument('--sheet', type=Path, metavar='FILE', help='only draw a picture of some faces and their truth')
     args = parser.parse_args()
-    if args.train < 1 or args.test < 2:
-        parser.error(f'--train {args.train} --test {args.test}: at least 1 and 2 are needed.')
+    if args.train < 1 or args.test < 2 or args.train + args.test > MAX_FACES:
+        parser.error(f'--train {args.train} --test {args.test}: at least 1 and 2, and at most {MAX_FACES:,} in all.')
     if args.size < 32 or args.size % 2:
         parser.error(f'--size {args.size}: an even number of at least 32 is needed.')
     return args

@@ -9,13 +9,14 @@ from .face import ear_lobe
 from .head import Head
 
 
-def paint_cloth(canvas: Canvas, head: Head, body: Head) -> None:
-    scene, scale = head.scene, head.scene.scale
+def paint_cloth(canvas: Canvas, body: Head) -> None:
+    scene, scale = body.scene, body.scene.scale
     deep = {'round': 2.04, 'v': 2.75, 'collar': 2.2}[scene.cloth]
-    neckline = np.array([(-0.82, 1.68), (-0.62, 1.87), (-0.33, 2.0), (0, 2.04)])
-    if scene.cloth != 'round':
-        neckline = np.array([(-0.82, 1.65), (-0.55, 2.0), (-0.27, (deep + 2.0) / 2), (0, deep)])
-    neckline = np.concatenate([neckline, neckline[-2::-1] * [-1, 1]])
+    if scene.cloth == 'round':
+        half = np.array([(-0.82, 1.68), (-0.62, 1.87), (-0.33, 2.0), (0, deep)])
+    else:
+        half = np.array([(-0.82, 1.65), (-0.55, 2.0), (-0.27, (deep + 2.0) / 2), (0, deep)])
+    neckline = np.concatenate([half, half[-2::-1] * [-1, 1]])
     neckline = smooth(neckline) if scene.cloth == 'round' else neckline
     shoulders = np.array(
         [(1.2, 1.95), (2.1, 2.3), (2.6, 3.0), (2.8, 6), (-2.8, 6), (-2.6, 3.0), (-2.1, 2.3), (-1.2, 1.95)]
@@ -33,8 +34,8 @@ def paint_cloth(canvas: Canvas, head: Head, body: Head) -> None:
             canvas.line(body.project(_at_depth(collar[1:], 0)), 0.03 * scale, (0, 0, 0), 0.4, ('cloth',))
 
 
-def paint_necklace(canvas: Canvas, head: Head, body: Head) -> None:
-    scene, scale = head.scene, head.scene.scale
+def paint_necklace(canvas: Canvas, body: Head) -> None:
+    scene, scale = body.scene, body.scene.scale
     if scene.necklace is None:
         return
     x = np.linspace(-0.74, 0.74, 27)
@@ -54,22 +55,15 @@ def paint_earring(canvas: Canvas, head: Head, side: int) -> None:
     if scene.earrings is None:
         return
     lobe = head.project(ear_lobe(head, side)[None])[0]
-    dark = mix(scene.jewellery, (0, 0, 0), 0.3)
     if scene.earrings == 'stud':
         canvas.fill(ellipse(lobe, (0.065 * scale,) * 2, 16), scene.jewellery, 'ear_r')
     elif scene.earrings == 'hoop':
         ring = ellipse(lobe + 0.18 * scale * DOWN, (0.13 * scale, 0.18 * scale))
-        pieces = np.concatenate([ring, ring[:1]])
         width = max(0.05 * scale, 1.5 / canvas.side)
-        across = (pieces - ring.mean(axis=0)) * (1 - width / (0.16 * scale))
-        inner = ring.mean(axis=0) + across
-        quads = [np.array([pieces[i], pieces[i + 1], inner[i + 1], inner[i]]) for i in range(len(ring))]
-        canvas.fill(quads, scene.jewellery, 'ear_r')
+        canvas.line(np.concatenate([ring, ring[:1]]), width, scene.jewellery, part='ear_r')
     else:
-        drop = (
-            lobe + np.array([(0, -0.05), (0.05, 0.15), (0.11, 0.38), (0, 0.52), (-0.11, 0.38), (-0.05, 0.15)]) * scale
-        )
-        canvas.fill(smooth(drop, closed=True), dark, 'ear_r')
+        drop = np.array([(0, -0.05), (0.05, 0.15), (0.11, 0.38), (0, 0.52), (-0.11, 0.38), (-0.05, 0.15)])
+        canvas.fill(smooth(lobe + drop * scale, closed=True), mix(scene.jewellery, (0, 0, 0), 0.3), 'ear_r')
         canvas.fill(ellipse(lobe + 0.38 * scale * DOWN, (0.06 * scale, 0.07 * scale)), scene.jewellery, None)
 
 

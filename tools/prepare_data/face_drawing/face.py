@@ -14,7 +14,7 @@ BLOOD = (0.75, 0.30, 0.28)
 def hairline(head: Head, height: float) -> np.ndarray:
     """The edge of the forehead from temple to temple in 3-D, ``height`` above the eyes in its middle."""
     widths = np.array([0.97, 0.9, 0.72, 0.4, 0])
-    heights = -np.array([0.28, 0.5, 0.78, 0.95, 1.0]) * [1, 1, height / 1.0, height, height]
+    heights = -np.array([0.28, 0.5, 0.78, 0.95, 1.0]) * [1, 1, height, height, height]
     x = widths * head.half_width(heights)
     half = np.stack([x, heights], axis=1)
     flat = np.concatenate([half * [-1, 1], half[-2::-1]])
@@ -26,12 +26,13 @@ def paint_neck(canvas: Canvas, head: Head, body: Head) -> None:
     skin = mix(scene.skin, (0, 0, 0), 0.12)
     edge = head.contour_heights[9]
     width = 0.72 * scene.width
-    left = [head.project(np.array([[-width, edge, -0.2]])), body.project(np.array([[-width, 1.75, -0.35]]))]
-    left += [body.project(np.array([[-0.95, 2.15, -0.3], [-1.9, 2.5, -0.3], [-1.9, 4, -0.3]]))]
-    right = [head.project(np.array([[width, edge, -0.2]])), body.project(np.array([[width, 1.75, -0.35]]))]
-    right += [body.project(np.array([[0.95, 2.15, -0.3], [1.9, 2.5, -0.3], [1.9, 4, -0.3]]))]
-    outline = np.concatenate([smooth(np.concatenate(left)), smooth(np.concatenate(right))[::-1]])
-    canvas.fill(outline, skin, 'neck')
+    below_ear = np.array([[width, edge, -0.2]])
+    shoulder = np.array([[width, 1.75, -0.35], [0.95, 2.15, -0.3], [1.9, 2.5, -0.3], [1.9, 4, -0.3]])
+    left, right = (
+        smooth(np.concatenate([head.project(below_ear * [side, 1, 1]), body.project(shoulder * [side, 1, 1])]))
+        for side in (-1, 1)
+    )
+    canvas.fill(np.concatenate([left, right[::-1]]), skin, 'neck')
     chin = head.project(np.array([[0, head.chin + 0.12, 0.1]]))[0]
     shadow = ellipse(chin, (0.75 * scene.scale, 0.4 * scene.scale))
     canvas.fill(shadow, mix(skin, (0.15, 0.05, 0.05), 0.5), None, 0.8, ('neck',), soft=0.35 * scene.scale)
@@ -39,9 +40,8 @@ def paint_neck(canvas: Canvas, head: Head, body: Head) -> None:
 
 def paint_skull(canvas: Canvas, head: Head) -> None:
     """The part of a bald head that is not its face."""
-    canvas.fill(
-        head.ellipsoid(SKULL_CENTRE, np.multiply(SKULL_RADII, [head.scene.width, 1, 1])), head.scene.skin, 'skin'
-    )
+    outline = head.ellipsoid(SKULL_CENTRE, np.multiply(SKULL_RADII, [head.scene.width, 1, 1]))
+    canvas.fill(outline, head.scene.skin, 'skin')
 
 
 def ear_lobe(head: Head, side: int) -> np.ndarray:
@@ -122,7 +122,7 @@ def _beard(canvas: Canvas, head: Head, points: np.ndarray, hair: np.ndarray) -> 
     upper = np.concatenate([upper * [-1, 1, 1], upper[-2::-1]])
     outline = np.concatenate([points[2:31], smooth(upper)[::-1]])
     canvas.fill(head.project(outline), 0.85 * hair, None, strength, ('skin',), soft=0.16 * head.scene.scale)
-    below = head.project(mouth[None] + [0, 0.3, 0])[0]
+    below = head.project(mouth[None] + np.array([0, 0.3, 0]))[0]
     bare = ellipse(below, np.multiply((0.16, 0.1), head.scene.scale))
     canvas.fill(bare, head.scene.skin, None, 0.4, ('skin',), soft=0.05 * head.scene.scale)
 

@@ -78,7 +78,7 @@ def _nose(head: Head) -> np.ndarray:
     size = head.scene.nose_size
     ridge = [(0, 0.0, 0.06), (0, 0.19, 0.14), (0, 0.38, 0.24), (0, 0.56, 0.33)]
     base = [(-0.2, 0.67, 0.08), (-0.1, 0.72, 0.14), (0, 0.75, 0.19), (0.1, 0.72, 0.14), (0.2, 0.67, 0.08)]
-    return np.array(ridge + base) * [size, size, size]
+    return np.array(ridge + base) * size
 
 
 def nose_halves(head: Head) -> list[np.ndarray]:
@@ -109,7 +109,7 @@ def _mouth(head: Head) -> np.ndarray:
     lift = np.concatenate([[0, 0.1, 0.16, 0.16, 0.16, 0.1, 0], np.zeros(5), [0, 0.12, 0.16, 0.12, 0, 0, 0, 0]])
     points = np.concatenate([upper, lower, inner]) * [1, full]
     curve = points[:, 0] ** 2 - 0.35
-    y = middle + points[:, 1] + opening * (drop - lift) + 0.5 * opening * (points[:, 0] ** 2).clip(0, 1) * 0.3
+    y = middle + points[:, 1] + opening * (drop - lift + 0.15 * points[:, 0] ** 2)
     y = y - 0.12 * scene.smile * curve
     bulge = 0.08 * (1 - points[:, 0] ** 2)
     return np.stack([points[:, 0] * width, y, bulge], axis=1)

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from prepare_data.celebamask_hq import CLASSES
+from prepare_data.part_masks import CLASSES
 
 from .head import Head
 

@@ -80,8 +80,8 @@ def _paint(canvas: Canvas, head: Head, points: np.ndarray, rng: np.random.Genera
     far = 1 if scene.yaw > 0 else -1
     paint_back_hair(canvas, head, body, hair)
     paint_neck(canvas, head, body)
-    paint_cloth(canvas, head, body)
-    paint_necklace(canvas, head, body)
+    paint_cloth(canvas, body)
+    paint_necklace(canvas, body)
     if scene.hair_style == 'bald':
         paint_skull(canvas, head)
     else:
