@@ -51,18 +51,20 @@ class Part:
         label_counts: Numbers of labels to fine-tune with.
         num_seeds: Seeds of labels and fine-tuning.
         distil_once: Whether all seeds fine-tune the same student; else each distils anew.
+        epochs: Epochs of each distillation.
     """
 
     starts: dict[str, tuple[str, dict]]
     label_counts: tuple[int, ...]
     num_seeds: int
     distil_once: bool = False
+    epochs: int = 100
 
 
 PARTS = {
     'quick': Part(REINFORCE, (100,), 3, distil_once=True),
     'full': Part(POLICIES, (50, 100, 1000), 5),
-    'losses': Part(LOSSES, (50, 100), 3),
+    'losses': Part(LOSSES, (50, 100), 3, epochs=30),
     'rewards': Part(REWARDS, (50, 100), 3),
 }
 
@@ -73,12 +75,13 @@ def plan(part: Part) -> dict[tuple[str, int, int], Job]:
     for start, labels, seed in product(['scratch', *part.starts], part.label_counts, range(part.num_seeds)):
         distillation = None
         if start != 'scratch':
-            distillation = _distillation(start, *part.starts[start], 0 if part.distil_once else seed)
+            distil_seed = 0 if part.distil_once else seed
+            distillation = _distillation(start, *part.starts[start], part.epochs, distil_seed)
         jobs[start, labels, seed] = _finetuning(start, labels, seed, distillation)
     return jobs
 
 
-def _distillation(start: str, config: str, options: dict, seed: int) -> Job:
+def _distillation(start: str, config: str, options: dict, epochs: int, seed: int) -> Job:
     if config == KD:
         teacher = _finetuning('scratch', 1000, seed, None)
         source = {'model.teacher.checkpoint': teacher.work_dir / 'iter_320.pth'}
@@ -87,8 +90,9 @@ def _distillation(start: str, config: str, options: dict, seed: int) -> Job:
         source = {'model.teacher.pretrained': teacher.work_dir / 'pipeline'}
     # Named by what it is, so that parts of the demo share it.
     settings = [f'{key.rpartition(".")[2]}_{value}' for key, value in options.items()]
-    work_dir = WORK_DIR / 'distill' / '_'.join([Path(config).name, *settings, f'seed{seed}'])
-    options = source | {'randomness.seed': seed} | options
+    work_dir = WORK_DIR / 'distill' / '_'.join([Path(config).name, *settings, f'{epochs}epochs', f'seed{seed}'])
+    length = {'train_cfg.max_epochs': epochs, 'param_scheduler.T_max': epochs}
+    options = source | length | {'randomness.seed': seed} | options
     return Job(f'distil, {start}, seed {seed}', f'{config}.py', work_dir, options, (teacher,))
 
 
@@ -99,7 +103,9 @@ def _finetuning(start: str, labels: int, seed: int, distillation: Job | None) ->
     name = f'fine-tune, {start}, {labels} labels, seed {seed}'
     if distillation is None:
         return Job(name, f'{FINETUNE}.py', work_dir, options)
-    options['model.backbone.init_cfg.checkpoint'] = distillation.work_dir / 'epoch_100.pth'
+    options['model.backbone.init_cfg.checkpoint'] = (
+        distillation.work_dir / f'epoch_{distillation.options["train_cfg.max_epochs"]}.pth'
+    )
     return Job(name, f'{FINETUNE}_repfusion.py', work_dir, options, (distillation,))
 
 

@@ -45,7 +45,7 @@ def _table(accuracy: Accuracy, distillations: Jobs) -> str:
     starts, labels, seeds = _axes_of(accuracy)
     columns = ['start', *(f'{n} labels' for n in labels), 'last mean t', 'distillation, ms an iteration']
     rows = [f'Test accuracy in %, mean (deviation) of {len(seeds)} seeds:', '']
-    rows += [' | '.join(columns), '|'.join('---' for _ in columns)]
+    rows += [' | '.join(columns), ' | '.join('---' for _ in columns)]
     for start in starts:
         cells = [start]
         for n in labels:
