@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from mmcls.engine.launch import refuse_code_in_checkpoints
-from mmcls.engine.pretrained import _prefixes as describe_prefixes
+from mmcls.engine.pretrained import describe_prefixes
 from mmengine.config import Config
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from mmpretrain.models import TIMMBackbone

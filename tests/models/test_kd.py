@@ -118,3 +118,9 @@ def test_what_does_not_fit_is_refused(teacher, pipeline_folder):
             'type': 'RepFusion', 'teacher': diffusion, 'backbone': BACKBONE,
             'timestep_policy': {'type': 'FixedPolicy'}, 'distill_loss': {'type': 'LogitKDLoss'},
         })  # fmt: skip
+
+
+def test_a_student_with_channels_last_is_refused(teacher):
+    swin = {'type': 'TIMMBackbone', 'model_name': 'swin_tiny_patch4_window7_224'}
+    with pytest.raises(ValueError, match=r'maps are \(N, h, w, C\)'):
+        build(teacher, 'HintLoss', backbone=swin, head=HEAD | {'in_channels': 768}, image_size=224)

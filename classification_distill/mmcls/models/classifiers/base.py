@@ -64,6 +64,11 @@ class BaseDistiller(BaseClassifier):
                 f'The student gives features of shape {shapes}, expected maps (N, C, h, w): let backbone and neck '
                 'return feature maps, without global pooling.'
             )
+        if getattr(getattr(self.student['backbone'], 'timm_model', None), 'output_fmt', None) == 'NHWC':
+            raise ValueError(
+                "The student's maps are (N, h, w, C), as timm's Swin returns them; expected (N, C, h, w): use "
+                "MMPretrain's own backbone of that name."
+            )
         connector = connector or {'type': MODELS.get(distill_loss['type']).connector}
         self.connectors, self.distill_losses = nn.ModuleList(), nn.ModuleList()
         for feature, channels in zip(student_features, teacher_channels.values(), strict=True):
