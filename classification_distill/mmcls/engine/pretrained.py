@@ -99,7 +99,8 @@ def _load_state_dict(path: str, prefix: str, field: str) -> dict[str, Tensor]:
     selected = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
     if not selected:
         raise PretrainedWeightsError(
-            f'{field}.prefix={prefix!r} matches nothing in {path}. Prefixes that it holds: {describe_prefixes(state_dict)}.'
+            f'{field}.prefix={prefix!r} matches nothing in {path}. Prefixes that it holds: '
+            f'{describe_prefixes(state_dict)}.'
         )
     return selected
 
