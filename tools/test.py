@@ -1,4 +1,4 @@
-"""Test a trained model of any tree: python tools/test.py <CONFIG> <CHECKPOINT> [--out FILE] ..."""
+"""Test a trained model of any tree: python tools/test.py <CONFIG> <CHECKPOINT> [--out FILE] [--show-dir DIR] ..."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 from mmcls.engine.data_check import check_data
 from mmcls.engine.launch import add_common_arguments, build_runner, load_config
 from mmengine import dump
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 
@@ -15,7 +16,22 @@ def parse_args() -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file of a training run')
     parser.add_argument('--out', help='write the metrics to this .json file')
+    parser.add_argument(
+        '--show-dir', help='draw the predictions into this folder; of several processes, the first draws'
+    )
     return parser.parse_args()
+
+
+def draw_predictions(config: Config, folder: str) -> None:
+    """Switch the library's own visualization hook on, for every image."""
+    folder = os.path.abspath(folder)
+    config.default_hooks.visualization = {
+        'mmpretrain': {'type': 'VisualizationHook', 'enable': True, 'interval': 1, 'resize': 224, 'out_dir': folder},
+        'mmseg': {'type': 'SegVisualizationHook', 'draw': True},
+        'mmpose': {'type': 'PoseVisualizationHook', 'enable': True, 'kpt_thr': 0, 'out_dir': folder},
+    }[config.default_scope]
+    if config.default_scope == 'mmseg':  # its hook leaves the folder to the visualizer
+        config.visualizer.vis_backends = [{'type': 'LocalVisBackend', 'save_dir': folder, 'img_save_dir': '.'}]
 
 
 def main() -> None:
@@ -24,6 +40,8 @@ def main() -> None:
         raise FileNotFoundError(f'There is no checkpoint {args.checkpoint!r} in {Path.cwd()}.')
     config = load_config(args)
     config.load_from = args.checkpoint
+    if args.show_dir:
+        draw_predictions(config, args.show_dir)
     check_data(config, ['test'])
     metrics = build_runner(config).test()
     if args.out and is_main_process():

@@ -1,0 +1,7 @@
+_base_ = 'hrnetv2_w18_wflw_256x256_baseline_bs128x2.py'
+
+# What classification_distill/configs/celebahq-hint/ddpm-hrnet18_hint.py ends with.
+distilled = '../classification_distill/work_dirs/celebahq-hint/ddpm-hrnet18_hint/epoch_200.pth'
+
+model = dict(
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=distilled, prefix='student.backbone.')))
