@@ -27,7 +27,6 @@ LOSSES = {
     'hint, smooth L1': (HINT, {'model.distill_loss.norm': 'smooth_l1'}),
     'hint, cosine': (HINT, {'model.distill_loss.norm': 'cosine'}),
     'hint, L2, raw features': (f'{HINT}_raw', {}),
-    'hint, L2, dense': (f'{HINT}_dense', {}),
     'AT': ('configs/digits-at/ddpm-r18_at', {}),
     'RKD': ('configs/digits-rkd/ddpm-r18_rkd', {}),
     'CRD': ('configs/digits-crd/ddpm-r18_crd', {}),
