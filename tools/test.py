@@ -16,9 +16,7 @@ def parse_args() -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file of a training run')
     parser.add_argument('--out', help='write the metrics to this .json file')
-    parser.add_argument(
-        '--show-dir', help='draw the predictions into this folder; of several processes, the first draws'
-    )
+    parser.add_argument('--show-dir', help='draw predictions into this folder; of several processes, the first draws')
     return parser.parse_args()
 
 

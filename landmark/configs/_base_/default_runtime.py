@@ -14,7 +14,10 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'))
 visualizer = dict(
-    type='PoseLocalVisualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
+    type='PoseLocalVisualizer',
+    radius=1,
+    backend='matplotlib',  # MMPose's opencv backend fails with NumPy 2.4
+    vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 log_processor = dict(num_digits=6)
 randomness = dict(seed=0)
 log_level = 'INFO'
