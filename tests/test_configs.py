@@ -15,6 +15,7 @@ import torch
 from benchmark_presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
 from conftest import ROOT, tiny_unet
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from downstream.small_faces import write_celebamask_hq, write_wflw
 from list_configs import TREES, leaf_configs
 from mmcls.engine.data_check import check_data
 from mmcls.engine.launch import build_runner, load_config
@@ -26,11 +27,12 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import MODELS
 from models.adm_reference import ReferenceADM
 from prepare_data.digits import write_digits
-from small_datasets import cifar10_accepted, write_celebahq, write_cifar10, write_imagenet, write_tiny_imagenet
+from small_datasets import cifar10_accepted, write_cifar10, write_imagenet, write_tiny_imagenet
 
 CONFIGS = [path.relative_to(ROOT) for tree in TREES for path in leaf_configs(tree)]
 BATCH_SIZE = 3  # the fewest images that RKDLoss compares
-SMALLER = {32: 16, 64: 32, 224: 64, 256: 64}  # image sizes
+SMALLER = {32: 16, 64: 32, 224: 64, 256: 64}  # image sizes; those of the small data are smaller, too
+SMALLER |= {(side, side): (side // 4, side // 4) for side in (64, 256, 448, 512)}
 
 PIXEL_TEACHERS = {'google/ddpm-cifar10-32': DDPM_CIFAR10_32, 'google/ddpm-ema-celebahq-256': DDPM_EMA_CELEBAHQ_256}
 ADM_FILES = {'64': '64x64_diffusion.pt', '256-uncond': '256x256_diffusion_uncond.pt'}
@@ -85,8 +87,9 @@ def trees(tmp_path_factory):
     """The trees with small data, and small teachers of the true formats and layer names."""
     folder = tmp_path_factory.mktemp('trees')
     data = folder / 'data'
-    for write in (write_cifar10, write_imagenet, write_celebahq):
+    for write in (write_cifar10, write_imagenet, write_wflw):
         write(data)
+    write_celebamask_hq(data, size=256)
     write_tiny_imagenet(data, classes=2 * BATCH_SIZE, train=1, val=1)  # every image of a batch of another class
     write_digits(data / 'digits')
     for tree in TREES:
@@ -111,6 +114,8 @@ def workspace(trees, monkeypatch):
     """The trees, in a process that takes their small teachers and data for the published ones."""
     for variant, flags in SMALL_ADM.items():
         monkeypatch.setitem(VARIANTS, variant, get_variant(flags))
+    # Formatting the config, five times a run, takes longer than two iterations.
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config.to_dict())))
     with cifar10_accepted(trees / 'data/cifar10'):
         yield trees
 
@@ -124,8 +129,9 @@ def make_results(config: Path, workspace: Path) -> None:
         source = runs()[str(Path(result).parent)]
         make_results(source, workspace)
         settings = load(source)
-        preprocessor = settings.get('data_preprocessor')
-        model = MODELS.build({'data_preprocessor': preprocessor} | settings.model.to_dict())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(workspace / source.parts[0])
+            model = MODELS.build({'data_preprocessor': settings.get('data_preprocessor')} | settings.model.to_dict())
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == '.pth':
             torch.save({'state_dict': model.state_dict()}, path)
@@ -134,18 +140,23 @@ def make_results(config: Path, workspace: Path) -> None:
 
 
 def shrink(config: Config) -> None:
-    """Two iterations and a validation of small batches, in this process; image sizes where the config sets them."""
+    """Two iterations and a validation of small batches of small images, in this process."""
     for name in ('train', 'val', 'test'):
         if loader := config.get(f'{name}_dataloader'):
             loader.update(batch_size=BATCH_SIZE, num_workers=0)
-            loader.dataset.indices = (2 if name == 'train' else 1) * BATCH_SIZE
-            for transform in loader.dataset.pipeline:
-                for key in ('scale', 'crop_size'):
-                    if key in transform:
-                        transform[key] = SMALLER.get(transform[key], transform[key])
+            loader.dataset.indices = 2 * BATCH_SIZE if name == 'train' else 1
+    shrink_images(config)
     config.train_cfg.update({'max_epochs': 1} if config.train_cfg.by_epoch else {'max_iters': 2}, val_interval=1)
     config.default_hooks.checkpoint.update(interval=-1, save_last=False)
     config.optim_wrapper.optimizer.weight_decay = 0  # a weight then moves by its gradient alone
+
+
+def shrink_images(node) -> None:
+    for key, value in node.items() if isinstance(node, dict | Config) else enumerate(node):
+        if key in ('scale', 'crop_size', 'size', 'input_size', 'heatmap_size') and value in SMALLER:
+            node[key] = SMALLER[value]
+        elif isinstance(value, dict | list):
+            shrink_images(value)
 
 
 class Recorder(Hook):
@@ -189,7 +200,7 @@ def test_it_trains(config, workspace, tmp_path, monkeypatch):
     # DistributedDataParallel waits for the gradient of every weight unless it is told to look.
     assert recorder.reached == weights.keys() or settings.get('find_unused_parameters')
     if settings.get('val_dataloader'):
-        assert 0 <= recorder.metrics['accuracy/top1'] <= 100
+        assert recorder.metrics
 
 
 def test_results_that_are_read_are_those_that_another_config_ends_with():

@@ -18,6 +18,14 @@ def leaf_configs(tree: str) -> list[Path]:
     return sorted(path for path in (ROOT / tree / 'configs').rglob('*.py') if '_base_' not in path.parts)
 
 
+def with_tables(text: str) -> str:
+    """The README's text with the tables of the configs as they are now."""
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    tables = [f'\n## {tree}\n\n{table(tree)}\n' for tree in TREES if leaf_configs(tree)]
+    return before + BEGIN + ''.join(tables) + END + after
+
+
 def table(tree: str) -> str:
     """The Markdown table of a tree's configs."""
     rows = [COLUMNS, ('---',) * len(COLUMNS), *map(row, leaf_configs(tree))]
@@ -72,10 +80,7 @@ def main() -> None:
     parser.add_argument('--check', action='store_true', help='write nothing; fail if the table is not up to date')
     args = parser.parse_args()
     text = README.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    tables = [f'\n## {tree}\n\n{table(tree)}\n' for tree in TREES if leaf_configs(tree)]
-    updated = before + BEGIN + ''.join(tables) + END + after
+    updated = with_tables(text)
     if not args.check:
         README.write_text(updated)
     elif updated != text:
