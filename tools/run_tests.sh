@@ -8,4 +8,4 @@ cd "$ROOT"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 # One thread a process: several threads on a small machine are far slower as soon as anything else runs.
-OMP_NUM_THREADS=1 exec "$PYTHON" -m pytest "$@"
+OMP_NUM_THREADS=1 exec "$PYTHON" -m pytest --numprocesses auto --maxprocesses 4 "$@"
