@@ -94,7 +94,7 @@ def test_the_tools_end_before_the_model_is_built(tmp_path):
             [*command, *options], cwd=ROOT / 'classification_distill', stderr=subprocess.PIPE, text=True
         )
     for split, process in processes.items():
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=280)
         assert process.returncode == 1
         assert f"{split}_dataloader.dataset.data_root='{tmp_path / 'digits'}' is not there" in stderr
         assert 'python tools/prepare_data/digits.py' in stderr

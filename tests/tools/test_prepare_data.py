@@ -264,6 +264,24 @@ def test_tiny_imagenet_is_read_with_the_right_classes(run, tmp_path):
     assert not (folder / 'test').exists()
 
 
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (lambda text: text[: len(text) // 2], 'no WordNet ids: val_3.JPEG'),
+        (lambda text: ''.join(text.splitlines(keepends=True)[1:]), 'holds 5 labelled val images; Tiny-ImageNet has 6'),
+    ],
+)
+def test_tiny_imagenet_with_spoilt_labels(run, tmp_path, monkeypatch, spoil, message):
+    files = small_datasets.tiny_imagenet_files(3, 6, 2, prepared=False)
+    files['val/val_annotations.txt'] = spoil(files['val/val_annotations.txt'].decode()).encode()
+    archive = small_datasets.write_zip(
+        tmp_path / 'raw.zip', {f'tiny-imagenet-200/{name}': content for name, content in files.items()}
+    )
+    with expect(message, tiny_imagenet.URL):
+        run(tiny_imagenet, tmp_path / 'data' / 'tiny', '--archive', archive)
+    assert not (tmp_path / 'data').exists()
+
+
 @pytest.fixture
 def raw_folder(tmp_path):
     """Tiny-ImageNet as unzip leaves it."""

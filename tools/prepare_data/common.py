@@ -5,7 +5,8 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 DATA_ROOT = Path(__file__).resolve().parents[2] / 'data'
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+DAMAGES = (EOFError, zipfile.BadZipFile, zlib.error)  # what zipfile raises for a damaged archive
 
 
 class DataError(SystemExit):
@@ -71,7 +73,7 @@ def broken_images(names: Sequence[str], open_file: Callable[[str], IO[bytes]], c
         try:
             with open_file(name) as file, Image.open(file) as image:
                 image.load()
-        except (OSError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, SyntaxError, *DAMAGES) as error:
             problems.append(f'{name} does not decode: {error}')
     return problems
 
@@ -107,15 +109,17 @@ def write_file(path: Path, source: IO[bytes]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def open_zip(path: Path, url: str) -> zipfile.ZipFile:
-    """Open an archive whose list of members, at its end, is there."""
+@contextmanager
+def open_zip(path: Path, url: str) -> Iterator[zipfile.ZipFile]:
+    """Open an archive; its list of members, at its end, tells at once whether it is truncated."""
     if not path.is_file():
         raise DataError(f'There is no file {path}. Download it from {url}.')
     try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except DAMAGES as error:
         raise DataError(
-            f'{path} ({path.stat().st_size:,} bytes) is truncated or no zip archive: {error}. '
+            f'{path} ({path.stat().st_size:,} bytes) is truncated, damaged or no zip archive: {error}. '
             f'Download it again from {url}.'
         ) from error
 
@@ -144,7 +148,7 @@ def unpack(archive: zipfile.ZipFile, targets: Mapping[str, str], folder: Path) -
         try:
             with archive.open(name) as file:
                 write_file(path, file)
-        except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGES as error:
             raise DataError(f'{archive.filename} is damaged at {name}: {error}. Download it again.') from error
     if root != folder:
         root.rename(folder)

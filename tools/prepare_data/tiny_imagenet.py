@@ -81,7 +81,8 @@ def arrange_val(folder: Path) -> None:
 
 def read_labels(annotations: str) -> dict[str, str]:
     """``{file name: WordNet id}`` of val_annotations.txt, whose lines go on with a box."""
-    labels = dict(line.split('\t')[:2] for line in annotations.splitlines())
+    fields = [line.partition('\t') for line in annotations.splitlines()]
+    labels = {name: rest.partition('\t')[0] for name, _, rest in fields}
     wrong = [f'{name} {label}' for name, label in labels.items() if not re.fullmatch(r'n\d{8}', label)]
     if wrong:
         raise DataError(f'val_annotations.txt holds labels that are no WordNet ids: {first(wrong)}. {ADVICE}')
@@ -95,12 +96,17 @@ def find_targets(archive: ZipFile) -> dict[str, str]:
         raise DataError(f'{archive.filename} holds {first(names)}, not {VAL_LABELS}: it is another archive. {ADVICE}')
     labels = read_labels(archive.read(VAL_LABELS).decode())
     train = {match[0]: match[1] for match in map(TRAIN_MEMBER.fullmatch, names) if match}
-    val = {match[0]: f'val/{labels[match[1]]}/images/{match[1]}' for match in map(VAL_MEMBER.fullmatch, names) if match}
+    val = {
+        match[0]: f'val/{labels[match[1]]}/images/{match[1]}'
+        for match in map(VAL_MEMBER.fullmatch, names)
+        if match and match[1] in labels
+    }
     for split, members in (('train', train), ('val', val)):
         expected = NUM_CLASSES * IMAGES_PER_CLASS[split]
         if len(members) != expected:
             raise DataError(
-                f'{archive.filename} holds {len(members):,} {split} images; Tiny-ImageNet has {expected:,}. {ADVICE}'
+                f'{archive.filename} holds {len(members):,} labelled {split} images; Tiny-ImageNet has {expected:,}. '
+                f'{ADVICE}'
             )
     return train | val
 

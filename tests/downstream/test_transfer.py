@@ -1,0 +1,147 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from downstream.small_faces import write_celebamask_hq
+from mmcls.engine.data_check import MissingDataError
+from transfer import Run, check, wire
+
+DISTILL = ROOT / 'classification_distill/configs/celebahq-hint/ddpm-r18_hint.py'
+BASELINES = [*ROOT.glob('*/configs/**/*baseline*.py'), *ROOT.glob('*/configs/baseline/*_finetune.py')]
+REPFUSION = [path for path in ROOT.glob('*/configs/**/*.py') if path.stem.endswith(('repfusion', 'repfussion'))]
+
+
+def load(path) -> Run:
+    return Run.from_file(str(path))
+
+
+@pytest.fixture(autouse=True)
+def _stay(monkeypatch):
+    monkeypatch.chdir('.')
+
+
+@pytest.mark.parametrize('path', REPFUSION, ids=lambda path: path.stem)
+def test_it_sets_what_the_config_names_distilled(path):
+    downstream = load(path)
+    (setting,) = wire(load(DISTILL), downstream).items()
+    expected = '../classification_distill/work_dirs/celebahq-hint/ddpm-r18_hint/epoch_200.pth'
+    assert setting[1] == expected.removeprefix('../classification_distill/' if 'classification' in str(path) else '')
+    before = downstream.config.distilled
+    downstream.config.merge_from_dict(dict([setting]))
+    assert before not in str(downstream.config.model.to_dict())
+
+
+@pytest.mark.parametrize('path', BASELINES, ids=lambda path: path.stem)
+def test_a_config_that_loads_no_student_is_refused(path):
+    with pytest.raises(SystemExit, match=r"baseline.*\.py loads no student(.|\n)*prefix='student\.backbone\.'"):
+        wire(load(DISTILL), load(path))
+
+
+def test_a_config_that_does_not_distil_is_refused():
+    with pytest.raises(SystemExit, match=r'r18_b64_digits_finetune\.py does not distil: its ImageClassifier'):
+        wire(load(ROOT / 'classification_distill/configs/baseline/r18_b64_digits_finetune.py'), load(REPFUSION[0]))
+
+
+def test_a_config_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=f"no config 'configs/none.py' in {tmp_path}"):
+        load('configs/none.py')
+
+
+@pytest.fixture
+def trees(tmp_path):
+    """The three trees, with configs that a test writes and data of its own."""
+    for tree in ('classification_distill', 'segmentation', 'landmark'):
+        (tmp_path / tree / 'configs').mkdir(parents=True)
+        (tmp_path / tree / 'tools').symlink_to(ROOT / 'tools')
+        (tmp_path / tree / 'data').symlink_to(tmp_path / 'data')
+    return tmp_path
+
+
+def write_config(trees: Path, path: str, base: str, text: str = '') -> Path:
+    tree = path.partition('/')[0]
+    config = trees / path
+    config.write_text(f"_base_ = '{ROOT / tree / 'configs' / base}'\n{text}")
+    return config
+
+
+def test_a_student_that_does_not_fit_is_refused_before_it_is_distilled(trees):
+    write_celebamask_hq(trees / 'data', images=1, size=16)
+    segment = 'celebahq_mask/bisenetv1_r18-d32_lr5e-3_2x8_448x448_160k_coco-celebahq_mask_repfusion.py'
+    downstream = load(write_config(trees, 'segmentation/configs/parse.py', segment))
+    for student in ('r18', 'r50'):
+        config = f'celebahq-hint/ddpm-{student}_hint.py'
+        distillation = load(write_config(trees, f'classification_distill/configs/{student}.py', config))
+        options = wire(distillation, downstream)
+        if student == 'r18':
+            check(distillation, downstream, options)
+        else:
+            with pytest.raises(SystemExit, match=r'r50\.py and configs/parse\.py do not fit(.|\n)*layer1\.0\.conv1'):
+                check(distillation, downstream, options)
+
+
+def test_data_that_the_downstream_task_lacks_is_missed_before_the_distillation(trees):
+    folder = write_celebamask_hq(trees / 'data', images=1, size=16)
+    (folder / 'test.txt').unlink()
+    segment = 'celebahq_mask/bisenetv1_r18-d32_lr5e-3_2x8_448x448_160k_coco-celebahq_mask_repfusion.py'
+    downstream = load(write_config(trees, 'segmentation/configs/parse.py', segment))
+    distillation = load(write_config(trees, 'classification_distill/configs/r18.py', 'celebahq-hint/ddpm-r18_hint.py'))
+    with pytest.raises(MissingDataError, match=r"test_dataloader\.dataset\.ann_file='test\.txt'"):
+        check(distillation, downstream, wire(distillation, downstream))
+
+
+def run(trees: Path, *arguments: str) -> str:
+    environment = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+    command = ['bash', 'classification_distill/tools/transfer.sh', *arguments]
+    result = subprocess.run(command, cwd=trees, capture_output=True, text=True, env=environment, timeout=500)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout
+
+
+def test_from_distillation_to_metrics(trees, digits, pipeline_folder):
+    (trees / 'data').mkdir()
+    (trees / 'data/digits').symlink_to(digits)
+    quick = '{}_dataloader = dict(batch_size=32, dataset=dict(indices=64))\n'
+    data = quick.format('train') + quick.format('val')
+    distil = write_config(
+        trees,
+        'classification_distill/configs/distil.py',
+        'digits-hint/ddpm-r18_hint.py',
+        f"{data}model = dict(teacher=dict(pretrained='{pipeline_folder}'))\ntrain_cfg = dict(max_epochs=1)\n",
+    )
+    finetune = write_config(
+        trees,
+        'classification_distill/configs/finetune.py',
+        'baseline/r18_b64_digits_finetune_repfusion.py',
+        f'{data}{quick.format("test")}train_cfg = dict(max_iters=2)\n'
+        'optim_wrapper = dict(optimizer=dict(lr=0, weight_decay=0))\n',
+    )
+    output = run(trees, str(distil.relative_to(trees)), str(finetune.relative_to(trees)), '1')
+    work_dir = trees / 'classification_distill/work_dirs/transfer/distil/finetune'
+    metrics = json.loads((work_dir / 'metrics.json').read_text())
+    assert 0 <= metrics['accuracy/top1'] <= 100
+    commands = (work_dir / 'commands.sh').read_text().splitlines()[1:]
+    assert len(commands) == 3
+    assert all(command in output for command in commands)
+
+    # At a learning rate of 0, the weights that it ends with are those that it started with.
+    distilled = torch.load(trees / 'classification_distill/work_dirs/distil/epoch_1.pth', weights_only=False)
+    tuned = torch.load(work_dir / 'iter_2.pth', weights_only=False)['state_dict']
+    kernels = {key: value for key, value in distilled['state_dict'].items() if key.endswith('conv1.weight')}
+    students = [key for key in kernels if key.startswith('student.backbone.')]
+    assert students
+    assert all(torch.equal(tuned[key.removeprefix('student.')], kernels[key]) for key in students)
+
+    # Once more: nothing is trained again, and what the file says gives the same by hand.
+    before = {path: path.stat().st_mtime_ns for path in trees.rglob('*.pth')}
+    run(trees, str(distil.relative_to(trees)), str(finetune.relative_to(trees)), '1')
+    assert {path: path.stat().st_mtime_ns for path in trees.rglob('*.pth')} == before
+    lines = (work_dir / 'commands.sh').read_text().splitlines()[1:]
+    assert [line.removeprefix('# ') for line in lines] == commands
+    assert [line.startswith('# ') for line in lines] == [True, True, False]
+    assert json.loads((work_dir / 'metrics.json').read_text()) == metrics
