@@ -27,13 +27,15 @@ def _stay(monkeypatch):
 
 @pytest.mark.parametrize('path', REPFUSION, ids=lambda path: path.stem)
 def test_it_sets_what_the_config_names_distilled(path):
-    downstream = load(path)
-    (setting,) = wire(load(DISTILL), downstream).items()
-    expected = '../classification_distill/work_dirs/celebahq-hint/ddpm-r18_hint/epoch_200.pth'
-    assert setting[1] == expected.removeprefix('../classification_distill/' if 'classification' in str(path) else '')
-    before = downstream.config.distilled
-    downstream.config.merge_from_dict(dict([setting]))
-    assert before not in str(downstream.config.model.to_dict())
+    distillation, downstream = load(DISTILL), load(path)
+    distillation.work_dir = 'work_dirs/another'
+    options = wire(distillation, downstream)
+    (checkpoint,) = options.values()
+    tree = '' if 'classification_distill' in path.parts else '../classification_distill/'
+    assert checkpoint == f'{tree}work_dirs/another/epoch_200.pth'
+    assert downstream.config.distilled in str(downstream.config.model.to_dict())
+    downstream.config.merge_from_dict(options)
+    assert downstream.config.distilled not in str(downstream.config.model.to_dict())
 
 
 @pytest.mark.parametrize('path', BASELINES, ids=lambda path: path.stem)
