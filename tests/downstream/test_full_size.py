@@ -17,7 +17,7 @@ BASELINES = sorted((ROOT / 'segmentation/configs').rglob('*baseline*.py')) + sor
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('faces')
-    write_celebamask_hq(folder / 'data', images=2, size=512)
+    write_celebamask_hq(folder / 'data', images=2, size=640)
     write_wflw(folder / 'data', images=2)
     return folder
 
@@ -50,8 +50,8 @@ def test_one_training_and_one_test_step(path, folder, monkeypatch):
         assert losses.keys() >= {'decode.loss_ce', 'aux_0.loss_ce', 'aux_1.loss_ce'}
         # Scored at the image's size, though the network sees 512 pixels and the masks have half of the image's.
         assert test[0]['inputs'].shape == (3, 512, 512)
-        assert prediction.seg_logits.data.shape == (NUM_CLASSES, 512, 512)
-        assert prediction.pred_sem_seg.shape == prediction.gt_sem_seg.shape == (512, 512)
+        assert prediction.seg_logits.data.shape == (NUM_CLASSES, 640, 640)
+        assert prediction.pred_sem_seg.shape == prediction.gt_sem_seg.shape == (640, 640)
     else:
         assert test[0]['inputs'].shape == (3, 256, 256)
         assert prediction.pred_instances.keypoints.shape == (1, 98, 2)
