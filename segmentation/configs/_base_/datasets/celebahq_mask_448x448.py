@@ -29,6 +29,7 @@ test_pipeline = [
     dict(
         type='KeyMapper',
         mapping=dict(seg_fields=...),
+        auto_remap=False,
         transforms=[dict(type='Resize', scale=(512, 512), keep_ratio=True)]),
     dict(type='PackSegInputs'),
 ]
