@@ -57,5 +57,5 @@ def refuse_code_in_checkpoints() -> None:
     """Let torch unpickle tensors and what MMEngine keeps beside them, and nothing that could run code."""
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     scalars = [np.dtype, np._core.multiarray.scalar, np._core.multiarray._reconstruct, np.ndarray]
-    dtypes = [type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32')]
-    torch.serialization.add_safe_globals([HistoryBuffer, *scalars, *dtypes])
+    dtypes = [type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'uint8')]
+    torch.serialization.add_safe_globals([HistoryBuffer, bytes, *scalars, *dtypes])
