@@ -1,22 +1,13 @@
-"""Every config of every tree as it stands: it trains, its paths lead to what other configs write, and at full size its
-parts fit.
-
-The configs run in a copy of the trees where ``data``, ``work_dirs`` and the teachers hold small files under the very
-paths that the configs name, so that no path is overridden.
-"""
+"""Every config of every tree: it trains, its paths lead to what other configs write, and at full size its parts fit."""
 
 import argparse
-import functools
-import os
 from pathlib import Path
 
 import pytest
 import torch
 from benchmark_presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
-from conftest import ROOT, tiny_unet
+from conftest import ROOT
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from downstream.small_faces import write_celebamask_hq, write_wflw
-from list_configs import TREES, leaf_configs
 from mmcls.engine.data_check import check_data
 from mmcls.engine.launch import build_runner, load_config
 from mmcls.engine.pretrained import check_pretrained_weights
@@ -25,29 +16,10 @@ from mmcls.models.teachers import adm_teacher, diffusers_teacher
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmpretrain.registry import MODELS
-from models.adm_reference import ReferenceADM
-from prepare_data.digits import write_digits
-from small_datasets import cifar10_accepted, write_cifar10, write_imagenet, write_tiny_imagenet
-
-CONFIGS = [path.relative_to(ROOT) for tree in TREES for path in leaf_configs(tree)]
-BATCH_SIZE = 3  # the fewest images that RKDLoss compares
-SMALLER = {32: 16, 64: 32, 224: 64, 256: 64}  # image sizes; those of the small data are smaller, too
-SMALLER |= {(side, side): (side // 4, side // 4) for side in (64, 256, 448, 512)}
+from small_datasets import cifar10_accepted
+from small_trees import CONFIGS, SMALL_ADM, load, make_results, results_read, runs, shrink, write_trees
 
 PIXEL_TEACHERS = {'google/ddpm-cifar10-32': DDPM_CIFAR10_32, 'google/ddpm-ema-celebahq-256': DDPM_EMA_CELEBAHQ_256}
-ADM_FILES = {'64': '64x64_diffusion.pt', '256-uncond': '256x256_diffusion_uncond.pt'}
-SMALL_ADM = {
-    variant: {
-        'image_size': 64,
-        'num_channels': 32,
-        'num_res_blocks': 1,
-        'channel_mult': (1, 1, 1, 1),
-        'attention_resolutions': (8,),
-        'num_head_channels': 32,
-        'class_cond': variant == '64',
-    }
-    for variant in ADM_FILES
-}
 # Channels and stride at the layer that the paper reads.
 TEACHER_FEATURES = {
     'google/ddpm-cifar10-32': (256, 8),
@@ -58,54 +30,10 @@ TEACHER_FEATURES = {
 STUDENT_CHANNELS = {'r18': 512, 'r50': 2048, 'mbnv2': 1280, 'wrn28_2': 128, 'hrnet18': 2048}
 
 
-@functools.cache
-def load(config: Path) -> Config:
-    return Config.fromfile(ROOT / config)
-
-
-def runs() -> dict[str, Path]:
-    """The config behind each folder of results, ``<tree>/<work_dir>``."""
-    return {f'{c.parts[0]}/{load(c).get("work_dir") or f"work_dirs/{c.stem}"}': c for c in CONFIGS}
-
-
-def results_read(config: Path) -> list[str]:
-    """The results of other runs that a config names, from the repository's root."""
-
-    def strings(node):
-        if isinstance(node, str):
-            yield node
-        elif isinstance(node, dict | list | tuple):
-            for child in node.values() if isinstance(node, dict) else node:
-                yield from strings(child)
-
-    named = {text for text in strings(load(config).model.to_dict()) if 'work_dirs/' in text}
-    return [os.path.normpath(Path(config.parts[0], text)) for text in sorted(named)]
-
-
 @pytest.fixture(scope='session')
 def trees(tmp_path_factory):
-    """The trees with small data, and small teachers of the true formats and layer names."""
     folder = tmp_path_factory.mktemp('trees')
-    data = folder / 'data'
-    for write in (write_cifar10, write_imagenet, write_wflw):
-        write(data)
-    write_celebamask_hq(data, size=256)
-    write_tiny_imagenet(data, classes=2 * BATCH_SIZE, train=1, val=1)  # every image of a batch of another class
-    write_digits(data / 'digits')
-    for tree in TREES:
-        (folder / tree).mkdir()
-        (folder / tree / 'configs').symlink_to(ROOT / tree / 'configs')
-        (folder / tree / 'data').symlink_to(data)
-
-    torch.manual_seed(0)
-    blocks = {'down_block_types': (*['DownBlock2D'] * 3, 'AttnDownBlock2D'), 'block_out_channels': (8, 8, 8, 16)}
-    blocks['up_block_types'] = ('AttnUpBlock2D', *['UpBlock2D'] * 3)
-    for name, size in (('google/ddpm-cifar10-32', 32), ('google/ddpm-ema-celebahq-256', 64)):
-        unet = tiny_unet(sample_size=size, **blocks)
-        DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder / 'classification_distill' / name)
-    (data / 'teachers').mkdir()
-    for file, flags in ((ADM_FILES[variant], flags) for variant, flags in SMALL_ADM.items()):
-        torch.save(ReferenceADM(**flags).state_dict(), data / 'teachers' / file)
+    write_trees(folder)
     return folder
 
 
@@ -118,45 +46,6 @@ def workspace(trees, monkeypatch):
     monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config.to_dict())))
     with cifar10_accepted(trees / 'data/cifar10'):
         yield trees
-
-
-def make_results(config: Path, workspace: Path) -> None:
-    """Make what a config reads of other runs: their models as they start."""
-    for result in results_read(config):
-        path = workspace / result
-        if path.exists():
-            continue
-        source = runs()[str(Path(result).parent)]
-        make_results(source, workspace)
-        settings = load(source)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(workspace / source.parts[0])
-            model = MODELS.build({'data_preprocessor': settings.get('data_preprocessor')} | settings.model.to_dict())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == '.pth':
-            torch.save({'state_dict': model.state_dict()}, path)
-        else:
-            model.pipeline().save_pretrained(path)
-
-
-def shrink(config: Config) -> None:
-    """Two iterations and a validation of small batches of small images, in this process."""
-    for name in ('train', 'val', 'test'):
-        if loader := config.get(f'{name}_dataloader'):
-            loader.update(batch_size=BATCH_SIZE, num_workers=0)
-            loader.dataset.indices = 2 * BATCH_SIZE if name == 'train' else 1
-    shrink_images(config)
-    config.train_cfg.update({'max_epochs': 1} if config.train_cfg.by_epoch else {'max_iters': 2}, val_interval=1)
-    config.default_hooks.checkpoint.update(interval=-1, save_last=False)
-    config.optim_wrapper.optimizer.weight_decay = 0  # a weight then moves by its gradient alone
-
-
-def shrink_images(node) -> None:
-    for key, value in node.items() if isinstance(node, dict | Config) else enumerate(node):
-        if key in ('scale', 'crop_size', 'size', 'input_size', 'heatmap_size') and value in SMALLER:
-            node[key] = SMALLER[value]
-        elif isinstance(value, dict | list):
-            shrink_images(value)
 
 
 class Recorder(Hook):
