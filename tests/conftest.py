@@ -13,7 +13,8 @@ sys.path.insert(0, str(ROOT / 'tools'))
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
+def _fresh(monkeypatch):
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')  # the commands set 1; undone after the test
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
 

@@ -97,7 +97,6 @@ def publish(monkeypatch, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, 'argv', ['publish_student.py', *map(str, arguments)])
-        monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')  # the command sets 1; undone after the test
         publish_student.main()
         init_default_scope('mmpretrain')
 

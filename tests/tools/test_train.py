@@ -23,7 +23,7 @@ def environment(**variables):
 
 def run(*command, check=True, **variables):
     env = environment(**variables)
-    result = subprocess.run(command, cwd=TREE, capture_output=True, text=True, env=env, timeout=280)
+    result = subprocess.run(command, cwd=TREE, capture_output=True, text=True, env=env, timeout=900)
     assert not check or result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result
 
