@@ -109,12 +109,15 @@ def _resident(field: str) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def peak_flops(dtype: torch.dtype, size: int, rounds: int = 8) -> float:
-    """The machine's FLOP/s in ``dtype``: the best of several products of square matrices."""
+def peak_flops(dtype: torch.dtype, size: int, rounds: int = 8, seconds: float = 5.0) -> float:
+    """The machine's FLOP/s in ``dtype``: the best of several products of square matrices.
+
+    A CPU without instructions for the type is hundreds of times slower: no further product once ``seconds`` are over.
+    """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     a = torch.rand(size, size, device=device).to(dtype)
     times = []
-    for _ in range(rounds):
+    while not times or (len(times) < rounds and sum(times) < seconds):
         start = time.perf_counter()
         (a @ a)[0, 0].item()  # waits for the result
         times.append(time.perf_counter() - start)
@@ -144,7 +147,7 @@ def measure(model: dict, batch_size: int, rounds: int) -> list[dict]:
         for name in names:
             seconds[name].append(steps[name].run(2))
     steps.clear()
-    size = 8192 if torch.cuda.is_available() else 2048
+    size = 8192 if torch.cuda.is_available() else 1024
     published = statistics.median(seconds[PUBLISHED])
     rows = []
     for name in names:
