@@ -5,6 +5,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
+from mmcls.engine.channel_order import channel_order, turns_round
 from student_checkpoint import Student
 from torch import Tensor
 
@@ -106,9 +107,9 @@ def _dataset(config: dict) -> dict:
 
 
 def _channel_order(dataset: dict, preprocessor: dict) -> str:
-    """Files are decoded as BGR; data sets in memory, such as CIFAR's, are RGB. ``to_rgb`` turns the order round."""
-    decoded = any(transform['type'] == 'LoadImageFromFile' for transform in dataset.get('pipeline', []))
-    return 'RGB' if decoded == bool(preprocessor.get('to_rgb')) else 'BGR'
+    """The order in which the student gets its channels; that of a data set of one's own is taken for RGB."""
+    order = channel_order(dataset) or 'RGB'
+    return order[::-1] if turns_round(preprocessor) else order
 
 
 def _metrics(student: Student) -> str:

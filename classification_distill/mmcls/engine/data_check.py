@@ -28,29 +28,35 @@ def check_data(config: Config | dict, splits: Sequence[str]) -> None:
     missing: dict[str, Path] = {}
     for split in splits:
         dataloader = config.get(f'{split}_dataloader') or {}
-        for field, path in _named_paths(dataloader.get('dataset'), f'{split}_dataloader.dataset'):
-            known = any(parent in missing.values() for parent in path.parents)
-            if not known and not _is_there(path):
-                missing[field] = path
+        for field, dataset in walk_datasets(dataloader.get('dataset'), f'{split}_dataloader.dataset'):
+            for name, path in _named_paths(dataset, field):
+                known = any(parent in missing.values() for parent in path.parents)
+                if not known and not _is_there(path):
+                    missing[name] = path
     if missing:
         lines = [f'{field} is not there: {path}' for field, path in missing.items()]
         raise MissingDataError('\n'.join(['A data set is missing or empty.', *lines, _advice(config)]))
 
 
-def _named_paths(dataset: Mapping | Sequence | None, field: str) -> Iterator[tuple[str, Path]]:
-    """Every path that a dataset config names, as ``(field=value, resolved path)``, ``data_root`` first."""
+def walk_datasets(dataset: Mapping | Sequence | None, field: str) -> Iterator[tuple[str, Mapping]]:
+    """Every dataset config in one, as ``(field, config)``: itself, and what wrappers such as RepeatDataset hold."""
     if isinstance(dataset, list | tuple):
         for index, part in enumerate(dataset):
-            yield from _named_paths(part, f'{field}[{index}]')
+            yield from walk_datasets(part, f'{field}[{index}]')
     elif isinstance(dataset, Mapping):
-        for key in ('dataset', 'datasets'):  # of wrappers such as RepeatDataset and ConcatDataset
-            yield from _named_paths(dataset.get(key), f'{field}.{key}')
-        root = dataset.get('data_root') or ''
-        if root:
-            below = CIFAR10.base_folder if dataset.get('type') == 'CIFAR10' else ''
-            yield f'{field}.data_root={root!r}', Path(root, below).resolve()
-        for key, value in _paths_below_root(dataset).items():
-            yield f'{field}.{key}={value!r}', Path(os.path.join(root, value)).resolve()
+        for key in ('dataset', 'datasets'):
+            yield from walk_datasets(dataset.get(key), f'{field}.{key}')
+        yield field, dataset
+
+
+def _named_paths(dataset: Mapping, field: str) -> Iterator[tuple[str, Path]]:
+    """Every path that a dataset config names, as ``(field=value, resolved path)``, ``data_root`` first."""
+    root = dataset.get('data_root') or ''
+    if root:
+        below = CIFAR10.base_folder if dataset.get('type') == 'CIFAR10' else ''
+        yield f'{field}.data_root={root!r}', Path(root, below).resolve()
+    for key, value in _paths_below_root(dataset).items():
+        yield f'{field}.{key}={value!r}', Path(os.path.join(root, value)).resolve()
 
 
 def _paths_below_root(dataset: Mapping) -> dict[str, str]:
