@@ -10,6 +10,16 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
+from .terminal import TerminalRunner, on_terminal
+
+RUN_HOOKS = {
+    'iteration_seed': 'IterationSeedHook',
+    'epoch_position': 'EpochPositionHook',
+    'interruption': 'InterruptionHook',
+    'finite_loss': 'FiniteLossHook',
+    'data_errors': 'DataErrorHook',
+}
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that training and testing share, under OpenMMLab's names."""
@@ -38,8 +48,9 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(config: Config) -> Runner:
-    """Build the Runner, with or without GPUs, in one process or several."""
+    """Build the Runner, with or without GPUs, in one process or several; at a terminal with a progress line."""
     refuse_code_in_checkpoints()
+    add_run_hooks(config)
     os.environ.setdefault('LOCAL_RANK', '0')
     if config.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine's own set-up calls torch.cuda.set_device; it leaves an initialised process group alone.
@@ -50,7 +61,14 @@ def build_runner(config: Config) -> Runner:
             'broadcast_buffers': False,
             'find_unused_parameters': config.get('find_unused_parameters', False),
         }
-    return Runner.from_cfg(config)
+    return (TerminalRunner if on_terminal() else Runner).from_cfg(config)
+
+
+def add_run_hooks(config: Config) -> None:
+    """Add the hooks that every run has, whatever its tree. ``default_hooks`` changes them, None leaves one out."""
+    for name, hook in RUN_HOOKS.items():
+        if config.default_hooks.get(name, {}) is not None:
+            config.default_hooks[name] = {'type': f'mmpretrain.{hook}'} | config.default_hooks.get(name, {})
 
 
 def refuse_code_in_checkpoints() -> None:

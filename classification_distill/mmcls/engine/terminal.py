@@ -1,0 +1,136 @@
+"""A Runner for a person at a terminal: one line that moves, warnings above it, the full log in its file."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.logging.logger import FilterDuplicateWarning
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+# What the line shows of all that is logged, and under which name.
+FIGURES = {
+    'train/loss': 'loss',
+    'train/reward': 'reward',
+    'train/timestep_mean': 'mean t',
+    'val/accuracy/top1': 'accuracy',
+    'val/mIoU': 'mIoU',
+    'val/NME': 'NME',
+}
+
+
+def on_terminal() -> bool:
+    """Whether this process, of all processes of the run, is the one that writes to a person's terminal.
+
+    Asked before the processes find each other, so it is the launcher that tells.
+    """
+    rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or '0'
+    return rank == '0' and sys.stdout.isatty()
+
+
+class TerminalRunner(Runner):
+    """MMEngine's Runner with a progress line on the terminal, where its log would be."""
+
+    def __init__(self, *args, **kwargs):
+        self.console = Console()
+        self.progress = Progress(
+            TextColumn('{task.description}', markup=False),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TextColumn('{task.fields[figures]}', markup=False),
+            console=self.console,
+            refresh_per_second=2,
+        )
+        super().__init__(*args, **kwargs)
+        self.register_hook(ProgressHook(self.progress), priority='LOWEST')
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """As MMEngine's, with nothing but warnings and errors on the terminal."""
+        logger = super().build_logger(*args, **kwargs)
+        handler = RichHandler(logging.WARNING, self.console, show_time=False, show_path=False)
+        handler.addFilter(FilterDuplicateWarning('mmengine'))
+        # What the libraries warn each other of, nobody at the terminal can mend.
+        handler.addFilter(lambda record: 'deprecated' not in record.getMessage())
+        logger.handlers = [handler, *(h for h in logger.handlers if isinstance(h, logging.FileHandler))]
+        return logger
+
+    def train(self):
+        """Train; however that ends, the terminal is left as it was."""
+        self._say_what('Training')
+        with self.progress:
+            model = super().train()
+        self._say(f'Done: {self.work_dir}')
+        return model
+
+    def test(self) -> dict[str, float]:
+        """Test, and print the metrics."""
+        self._say_what('Testing')
+        with self.progress:
+            metrics = super().test()
+        for name, value in metrics.items():
+            self._say(f'{name}: {value:.4f}')
+        return metrics
+
+    def _say_what(self, what: str) -> None:
+        self._say(f'{what}; the log is {Path(self.log_dir, self.timestamp)}.log')
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class ProgressHook(Hook):
+    """Move the line of training, validation or test.
+
+    Args:
+        progress: Shows a task's description and its field ``figures``.
+    """
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+        self._task = progress.add_task('starting', total=None, figures='')
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._left = _time_left(runner)
+        self._show_training(runner, runner.iter + 1, runner.epoch + 1)
+
+    def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._show(runner, 'validation', batch_idx + 1, len(runner.val_dataloader), _time_left(runner))
+
+    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        self._show_training(runner, runner.iter, runner.epoch)
+
+    def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._show(runner, 'test', batch_idx + 1, len(runner.test_dataloader), _time_left(runner))
+
+    def _show_training(self, runner, iteration: int, epoch: int) -> None:
+        what = _count('epoch', epoch, runner.max_epochs)
+        if runner.max_epochs == 1:  # so it is of any training by iterations
+            what = _count('iteration', iteration, runner.max_iters)
+        self._show(runner, what, iteration, runner.max_iters, self._left)
+
+    def _show(self, runner, what: str, completed: int, total: int, left: str) -> None:
+        figures = '  '.join([f'{left} left', *_figures(runner)])
+        self.progress.update(self._task, description=what, completed=completed, total=total, figures=figures)
+
+
+def _count(what: str, number: int, total: int) -> str:
+    return f'{what} {number:{len(str(total))}}/{total}'
+
+
+def _time_left(runner) -> str:
+    return str(timedelta(seconds=round(runner.message_hub.get_info('eta'))))
+
+
+def _figures(runner) -> Iterator[str]:
+    for key, name in FIGURES.items():
+        history = runner.message_hub.log_scalars.get(key)
+        if history is not None:
+            value = history.mean(10) if key.startswith('train/') else history.current()
+            yield f'{name} {value:.4g}'

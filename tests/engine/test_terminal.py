@@ -1,0 +1,78 @@
+"""What a person at a terminal sees of a training, and what is left of it in the log."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+CONFIG = 'configs/baseline/r18_b64_digits_finetune.py'
+
+
+def train(digits, work_dir, stdout) -> subprocess.Popen:
+    options = ['model.backbone.base_channels=4', 'model.backbone.stem_channels=4', 'model.head.in_channels=32']
+    options += [f'{split}_dataloader.dataset.data_root={digits}' for split in ('train', 'val', 'test')]
+    options += ['train_cfg.max_iters=40', 'train_cfg.val_interval=20', 'default_hooks.logger.interval=10']
+    command = [sys.executable, 'tools/train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', *options]
+    return subprocess.Popen(
+        [*map(str, command)],
+        cwd=ROOT / 'classification_distill',
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=os.environ | {'OMP_NUM_THREADS': '1', 'COLUMNS': '120', 'TERM': 'xterm'},
+    )
+
+
+def read_terminal(process: subprocess.Popen, terminal: int) -> str:
+    parts = []
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # Linux says so where another system sends an empty part: nobody writes any more
+            break
+        if not part:
+            break
+        parts.append(part)
+    assert process.wait() == 0, process.stderr.read().decode()[-3000:]
+    return b''.join(parts).decode()
+
+
+@pytest.fixture(scope='module')
+def screen(digits, tmp_path_factory) -> tuple[str, str]:
+    """What a training wrote to the terminal, and its log file."""
+    work_dir = tmp_path_factory.mktemp('terminal')
+    ours, theirs = pty.openpty()
+    process = train(digits, work_dir, theirs)
+    os.close(theirs)
+    return read_terminal(process, ours), next(work_dir.glob('*/*.log')).read_text()
+
+
+def test_the_terminal_shows_one_line(screen):
+    shown, _ = screen
+    assert '\x1b[?25l' in shown  # the cursor is hidden while the line moves ...
+    assert shown.rindex('\x1b[?25h') > shown.rindex('\x1b[?25l')  # ... and is back at the end
+    plain = re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', shown)
+    lines = [line for line in plain.replace('\r', '\n').splitlines() if line.strip()]
+    moving = [line for line in lines if re.search(r'iteration +\d+/40 ', line)]
+    assert re.search(r'iteration 40/40 +━+ 100% +0:00:00 left +loss [\d.]+ +accuracy [\d.]+', moving[-1])
+    still = [line for line in lines if '━' not in line and 'OneDL' not in line]  # the latter is MMEngine's
+    assert [line.split()[0] for line in still] == ['Training;', 'Done:']
+
+
+def test_the_log_file_is_whole(screen):
+    _, log = screen
+    assert 'System environment' in log
+    assert len(re.findall(r'\(train\).*loss: [\d.]+', log)) == 4
+    assert 'accuracy/top1' in log
+
+
+def test_without_a_terminal_the_lines_are_mmengines(digits, tmp_path):
+    output, _ = train(digits, tmp_path, subprocess.PIPE).communicate()
+    shown = output.decode()
+    assert 'System environment' in shown
+    assert re.search(r'\(train\).*eta: .*loss: [\d.]+', shown)
+    assert '\x1b[?25l' not in shown
