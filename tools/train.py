@@ -4,8 +4,11 @@ import argparse
 
 import torch
 from mmcls.engine.data_check import check_data
+from mmcls.engine.interruption import exit_on_signals
 from mmcls.engine.launch import add_common_arguments, build_runner, load_config
 from mmcls.engine.pretrained import check_pretrained_weights
+from mmcls.engine.resume import settle_checkpoint
+from mmcls.engine.work_dir_lock import locked_work_dir
 from mmengine.model import is_model_wrapper
 
 
@@ -43,15 +46,24 @@ def apply_arguments(config, args: argparse.Namespace) -> None:
         config.auto_scale_lr.enable = True
 
 
-def main() -> None:
-    args = parse_args()
-    config = load_config(args)
-    apply_arguments(config, args)
+def train(config, args: argparse.Namespace) -> None:
     check_data(config, ['train', 'val'])
+    problems = settle_checkpoint(config)
     runner = build_runner(config)
+    for problem in problems:
+        runner.logger.warning(problem)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     check_pretrained_weights(model, config, args.allow_partial_init)
     runner.train()
+
+
+def main() -> None:
+    exit_on_signals()
+    args = parse_args()
+    config = load_config(args)
+    apply_arguments(config, args)
+    with locked_work_dir(config.work_dir, args.launcher):
+        train(config, args)
 
 
 if __name__ == '__main__':

@@ -167,8 +167,8 @@ def test_training_a_diffusion_model_leaves_a_pipeline(digits, tmp_path):
             'model.unet.block_out_channels=(8,8)',
             'train_cfg.max_epochs=2',
             'default_hooks.checkpoint.interval=2',
-            'custom_hooks.2.num_images=4',
-            'custom_hooks.2.num_inference_steps=2',
+            'custom_hooks.1.num_images=4',
+            'custom_hooks.1.num_inference_steps=2',
         ],
     )
     folder = tmp_path / 'pipeline'

@@ -5,10 +5,8 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
+    checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'))
-# Resumed runs then draw what an uninterrupted one would have drawn.
-custom_hooks = [dict(type='EpochSeedHook')]
 
 env_cfg = dict(
     cudnn_benchmark=True,

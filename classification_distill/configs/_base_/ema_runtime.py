@@ -1,6 +1,5 @@
 _base_ = 'default_runtime.py'
 
 custom_hooks = [
-    dict(type='EpochSeedHook'),
     dict(type='EMAHook', momentum=1e-3),
 ]

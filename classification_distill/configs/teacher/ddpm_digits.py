@@ -18,7 +18,6 @@ param_scheduler = dict(type='CosineAnnealingLR', T_max=80, convert_to_iter_based
 
 val_dataloader = val_evaluator = test_dataloader = test_evaluator = None
 custom_hooks = [
-    dict(type='EpochSeedHook'),
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.01),
     dict(type='DDPMSampleHook', interval=20),
     dict(type='DDPMPipelineHook'),

@@ -1,10 +1,11 @@
 default_scope = 'mmseg'
+custom_imports = dict(imports=['mmcls'], allow_failed_imports=False)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=16000, max_keep_ckpts=2),
+    checkpoint=dict(type='mmpretrain.SafeCheckpointHook', by_epoch=False, interval=16000, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'))
 # Each GPU has BN statistics of its own; validation sees their mean. On GPUs, sync_bn='torch' makes them SyncBN.
 custom_hooks = [dict(type='SyncBuffersHook')]

@@ -1,12 +1,22 @@
+from .data_errors import DataErrorHook
 from .ddpm import DDPMPipelineHook, DDPMSampleHook
-from .epoch_seed import EpochSeedHook
+from .epoch_position import EpochPositionHook
+from .finite_loss import FiniteLossHook
+from .interruption import InterruptionHook
+from .iteration_seed import IterationSeedHook
+from .safe_checkpoint import SafeCheckpointHook
 from .teacher_classes import TeacherClassesHook
 from .timestep_policy import TimestepHistogramHook, TimestepPolicyHook
 
 __all__ = [
     'DDPMPipelineHook',
     'DDPMSampleHook',
-    'EpochSeedHook',
+    'DataErrorHook',
+    'EpochPositionHook',
+    'FiniteLossHook',
+    'InterruptionHook',
+    'IterationSeedHook',
+    'SafeCheckpointHook',
     'TeacherClassesHook',
     'TimestepHistogramHook',
     'TimestepPolicyHook',

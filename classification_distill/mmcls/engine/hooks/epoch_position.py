@@ -1,0 +1,86 @@
+"""Resuming in the middle of an epoch."""
+
+from itertools import islice
+
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
+from mmpretrain.registry import HOOKS
+
+
+@HOOKS.register_module()
+class EpochPositionHook(Hook):
+    """Keep in each checkpoint of an unfinished epoch how many of its batches were seen, and skip those on resuming.
+
+    EpochBasedTrainLoop itself would begin the epoch anew; IterBasedTrainLoop finds its place without help. Nothing is
+    loaded to skip it: the sampler's order is deterministic. In the log, the batches of the epoch that is gone on with
+    are counted from 1.
+
+    Raises:
+        ValueError: When the epoch now has other batches than when the checkpoint was saved.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self):
+        self._batches_seen = 0
+        self._resumed_from: dict | None = None
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if runner._resume:
+            self._resumed_from = checkpoint['meta'].get('epoch_position')
+
+    def before_train_epoch(self, runner) -> None:
+        self._batches_seen = 0
+        if self._resumed_from is None:
+            return
+        expected = {'batches_seen': self._resumed_from['batches_seen'], **_epoch_size(runner)}
+        if self._resumed_from != expected:
+            raise ValueError(
+                f'The checkpoint was saved within an epoch of {_describe(self._resumed_from)}; now it is '
+                f'{_describe(expected)}. Resume with as many processes and images in a batch as before, or from the '
+                'last checkpoint of a whole epoch: --resume <work_dir>/epoch_<N>.pth.'
+            )
+        self._batches_seen = self._first = self._resumed_from['batches_seen']
+        batch_sampler = runner.train_dataloader.batch_sampler
+        batch_sampler.sampler = _Rest(batch_sampler.sampler, self._batches_seen * batch_sampler.batch_size)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._batches_seen += 1
+
+    def after_train_epoch(self, runner) -> None:
+        self._batches_seen = 0
+        if self._resumed_from is not None:
+            self._resumed_from = None
+            batch_sampler = runner.train_dataloader.batch_sampler
+            batch_sampler.sampler = batch_sampler.sampler.sampler
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        if self._batches_seen and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            checkpoint['meta']['epoch_position'] = {'batches_seen': self._batches_seen, **_epoch_size(runner)}
+
+
+class _Rest:
+    """A sampler without its first samples; its length is the whole epoch's, as the log expects."""
+
+    def __init__(self, sampler, num_seen: int):
+        self.sampler = sampler
+        self.num_seen = num_seen
+
+    def __iter__(self):
+        return islice(self.sampler, self.num_seen, None)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+def _epoch_size(runner) -> dict[str, int]:
+    return {
+        'batches': len(runner.train_dataloader),
+        'batch_size': runner.train_dataloader.batch_sampler.batch_size,
+        'processes': get_world_size(),
+    }
+
+
+def _describe(position: dict[str, int]) -> str:
+    return '{batches} batches of {batch_size} images in {processes} processes'.format(**position)

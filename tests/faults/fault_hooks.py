@@ -1,0 +1,46 @@
+"""Faults that happen at a given iteration of a real run."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmpretrain.registry import HOOKS
+
+
+@HOOKS.register_module()
+class FaultHook(Hook):
+    """Let something happen as iteration number ``iteration`` (from 1) of rank ``rank`` begins.
+
+    Args:
+        fault: A signal's name, which the process then sends itself; ``wait``, until the file ``<work_dir>/go`` is
+            there; ``nan``, which is the loss of the task head in this step.
+    """
+
+    def __init__(self, fault: str, iteration: int, rank: int = 0):
+        self.fault = fault
+        self.iteration = iteration
+        self.rank = rank
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 != self.iteration or get_rank() != self.rank:
+            return
+        if self.fault == 'wait':
+            Path(runner.work_dir, 'waits').touch()
+            while not Path(runner.work_dir, 'go').exists():
+                time.sleep(0.05)
+        elif self.fault == 'nan':
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            loss = model.task_head.loss
+
+            def nan_once(*args):
+                model.task_head.loss = loss
+                return loss(*args) * torch.nan
+
+            model.task_head.loss = nan_once
+        else:
+            os.kill(os.getpid(), getattr(signal, self.fault))

@@ -1,0 +1,95 @@
+"""Real runs of tools/train.py: processes forked from one that has imported the libraries, in groups of their own."""
+
+import multiprocessing
+import os
+import runpy
+import socket
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+TREE = Path(__file__).resolve().parents[2] / 'classification_distill'
+DISTILL = 'configs/digits-hint/ddpm-r18_hint.py'
+PRELOADED = ['mmcls', 'mmengine.runner', 'mmpretrain.datasets', 'mmpretrain.evaluation', 'mmpretrain.visualization']
+
+_context = multiprocessing.get_context('forkserver')
+_context.set_forkserver_preload(PRELOADED)
+
+
+class Run:
+    """A run in ``work_dir``, with ``variables`` in its environment; what it prints goes to ``<work_dir>.log``."""
+
+    def __init__(self, config: str, work_dir: Path, options: list[str], *arguments: str, **variables: str):
+        rank = variables.get('RANK', '0')
+        self.log = work_dir.with_name(f'{work_dir.name}.{rank}.log')
+        command = ['tools/train.py', str(config), '--work-dir', str(work_dir), *arguments, '--cfg-options', *options]
+        self.process = _context.Process(target=_train, args=(command, str(self.log), variables))
+        self.process.start()
+
+    def end(self, timeout: float = 120) -> int:
+        """Wait for it; its exit code, or minus the signal that killed it."""
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, f'It still runs.\n{self.output}'
+        return self.process.exitcode
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors='replace')
+
+
+def _train(command: list[str], log: str, variables: dict[str, str]) -> None:
+    os.setsid()
+    os.environ.update(variables)
+    os.chdir(TREE)
+    file = open(log, 'w', buffering=1)  # noqa: SIM115 (until the process ends)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(file.fileno(), stream.fileno())
+    sys.argv = command
+    sys.path.insert(0, str(Path(__file__).parent))
+    import fault_hooks  # noqa: F401
+
+    runpy.run_path(command[0], run_name='__main__')
+
+
+def train(config: str, work_dir: Path, options: list[str], *arguments: str, code: int = 0, **variables: str) -> str:
+    """Run to the end, which must be ``code``; what was printed."""
+    run = Run(config, work_dir, options, *arguments, **variables)
+    assert run.end() == code, run.output[-3000:]
+    return run.output
+
+
+def start_ranks(config: str, work_dir: Path, options: list[str], *arguments: str, number: int = 2) -> list[Run]:
+    """A run of several processes, as torchrun would start them."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    variables = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': str(number)}
+    return [
+        Run(config, work_dir, options, '--launcher', 'pytorch', *arguments, RANK=str(r), LOCAL_RANK=str(r), **variables)
+        for r in range(number)
+    ]
+
+
+def fault(name: str, iteration: int, rank: int = 0) -> list[str]:
+    settings = {'type': 'FaultHook', 'fault': name, 'iteration': iteration, 'rank': rank}
+    return [f'default_hooks.fault.{key}={value}' for key, value in settings.items()]
+
+
+def wait_for(path: Path, timeout: float = 60) -> None:
+    end = time.monotonic() + timeout
+    while not path.exists():
+        assert time.monotonic() < end, f'{path} did not come.'
+        time.sleep(0.02)
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return torch.load(checkpoint, weights_only=False)['state_dict']
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(value, other[key], atol=1e-6, rtol=1e-5, msg=key)
