@@ -1,7 +1,10 @@
+import argparse
 from copy import deepcopy
 
 import pytest
+from conftest import ROOT
 from mmcls.engine.channel_order import channel_order, check_channel_order
+from mmcls.engine.launch import build_runner, load_config
 
 LOAD, PACK = {'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}
 FILES = {'type': 'CustomDataset', 'pipeline': [LOAD, PACK]}
@@ -61,3 +64,14 @@ def test_what_is_unknown_or_no_diffusion_model_is_let_through():
 )
 def test_order_that_a_pipeline_gives(transforms, order):
     assert channel_order({'type': 'CustomDataset', 'pipeline': deepcopy([*transforms, PACK])}) == order
+
+
+def test_a_run_ends_before_anything_is_built(tmp_path):
+    path = ROOT / 'classification_distill/configs/digits-hint/ddpm-r18_hint.py'
+    options = {'data_preprocessor.to_rgb': False, 'model.teacher.pretrained': 'not/there'}
+    settings = load_config(
+        argparse.Namespace(config=str(path), cfg_options=options, launcher='none', work_dir=str(tmp_path / 'run'))
+    )
+    with pytest.raises(ValueError, match='red as blue'):
+        build_runner(settings)
+    assert not (tmp_path / 'run').exists()

@@ -10,6 +10,7 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
+from .channel_order import check_channel_order
 from .terminal import TerminalRunner, on_terminal
 
 RUN_HOOKS = {
@@ -48,7 +49,12 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(config: Config) -> Runner:
-    """Build the Runner, with or without GPUs, in one process or several; at a terminal with a progress line."""
+    """Build the Runner, with or without GPUs, in one process or several; at a terminal with a progress line.
+
+    Raises:
+        ValueError: When a diffusion model would see red as blue.
+    """
+    check_channel_order(config)
     refuse_code_in_checkpoints()
     add_run_hooks(config)
     os.environ.setdefault('LOCAL_RANK', '0')
