@@ -61,7 +61,7 @@ def build_images(config: Config, split: str, limit: int, seed: int = 0) -> Datas
 
 @torch.no_grad()
 def extract(
-    teacher, images: Dataset, preprocessor, t: int, batch_size: int
+    teacher, images: Dataset, preprocessor, t: int, batch_size: int, bar: tqdm
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Pooled features ``(images, C)`` of every layer at one timestep, in one pass, and the labels."""
     features, labels = {layer: [] for layer in teacher.layers}, []
@@ -75,6 +75,7 @@ def extract(
         for layer, feature in teacher(pixels, torch.full((len(pixels),), t, device=pixels.device), truth).items():
             features[layer].append(feature.mean((2, 3)).cpu())
         labels.append(truth.cpu())
+        bar.update(len(pixels))
     return {layer: torch.cat(parts).numpy() for layer, parts in features.items()}, torch.cat(labels).numpy()
 
 
@@ -86,6 +87,22 @@ def probe(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_la
         name: 100 * make_pipeline(StandardScaler(), fit).fit(train, train_labels).score(test, test_labels)
         for name, fit in probes.items()
     }
+
+
+def probe_timestep(
+    teacher, splits: tuple[Dataset, Dataset], preprocessor, t: int, batch_size: int, bar: tqdm
+) -> list[dict]:
+    """The rows of one timestep, one a layer."""
+    torch.manual_seed(t)  # a resumed run then draws the noise that an uninterrupted one draws
+    (train, train_labels), (test, test_labels) = (
+        extract(teacher, split, preprocessor, t, batch_size, bar) for split in splits
+    )
+    rows = []
+    for layer, (channels, stride) in teacher.feature_info.items():
+        scores = probe(train[layer], train_labels, test[layer], test_labels)
+        found = {name: f'{score:.2f}' for name, score in scores.items()}
+        rows.append({'layer': layer, 'timestep': t, 'channels': channels, 'stride': stride} | found)
+    return rows
 
 
 def load_rows(out: Path, settings: dict, parser: argparse.ArgumentParser) -> list[dict]:
@@ -135,16 +152,12 @@ def main() -> None:
     out = args.out or Path('work_dirs/probe', Path(args.teacher).stem)
     rows = load_rows(out, settings, parser)
     done = {int(row['timestep']) for row in rows}
-    for t in tqdm([t for t in args.timesteps if t not in done], desc='timesteps', disable=None):
-        torch.manual_seed(t)  # a resumed run then draws the noise that an uninterrupted one draws
-        (train, train_labels), (test, test_labels) = (
-            extract(teacher, split, preprocessor, t, args.batch_size) for split in splits
-        )
-        for layer, (channels, stride) in teacher.feature_info.items():
-            scores = probe(train[layer], train_labels, test[layer], test_labels)
-            found = {name: f'{score:.2f}' for name, score in scores.items()}
-            rows.append({'layer': layer, 'timestep': t, 'channels': channels, 'stride': stride} | found)
-        replace(out / 'probe.csv', table(rows))
+    waiting = [t for t in args.timesteps if t not in done]
+    with tqdm(total=len(waiting) * sum(map(len, splits)), unit='image', disable=None) as bar:
+        for t in waiting:
+            bar.set_description(f't = {t}')
+            rows += probe_timestep(teacher, splits, preprocessor, t, args.batch_size, bar)
+            replace(out / 'probe.csv', table(rows))
     draw_heat_map(rows, out / 'probe.png')
     print(write_snippet(rows, len(splits[1]), out / 'best.py'))
 

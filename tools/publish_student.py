@@ -13,6 +13,7 @@ from safetensors.torch import save
 from student_card import find_image_size, write_card
 from student_checkpoint import Student, read_student
 from torch import Tensor
+from tqdm import tqdm
 
 FORMATS = ('safetensors', 'pth', 'onnx')
 TOLERANCE = 1e-4
@@ -95,14 +96,18 @@ def publish(student: Student, folder: Path, formats: list[str], image_size: int)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f'{folder.name}.') as temporary:
         unfinished = Path(temporary, folder.name)
         unfinished.mkdir()
-        if 'safetensors' in formats:
-            write_safetensors(student, unfinished / 'student.safetensors')
-        if 'pth' in formats:
-            write_pth(student, unfinished / 'student.pth')
-        if 'onnx' in formats:
-            print('Exporting to ONNX; a large network takes minutes ...', flush=True)
-            difference = write_onnx(student, images, unfinished / 'student.onnx')
-            print(f'ONNX Runtime and torch differ by {difference:.2g} at most.')
+        writers = {
+            'safetensors': lambda: write_safetensors(student, unfinished / 'student.safetensors'),
+            'pth': lambda: write_pth(student, unfinished / 'student.pth'),
+            'onnx': lambda: write_onnx(student, images, unfinished / 'student.onnx'),  # minutes, if it is large
+        }
+        results = {}
+        with tqdm([name for name in FORMATS if name in formats], unit='file', disable=None) as bar:
+            for name in bar:
+                bar.set_description(f'writing {name}')
+                results[name] = writers[name]()
+        if 'onnx' in results:
+            print(f'ONNX Runtime and torch differ by {results["onnx"]:.2g} at most.')
         write_card(unfinished, folder.name, student, image_size, student.backbone(images))
         unfinished.rename(folder)
 
