@@ -218,6 +218,18 @@ def test_a_folder_with_other_things_is_refused(tmp_path, script, write_raw, name
         run(script, wrong / 'holiday.jpg', '--check')
 
 
+def test_a_file_where_a_folder_should_be_is_named(tmp_path):
+    folder, archive = tmp_path / 'tiny-imagenet-200', small_datasets.write_raw_tiny_imagenet(tmp_path)
+    run(tiny_imagenet, folder, '--archive', archive)
+    images_of_a_class = images(folder / 'train')[0].parent
+    shutil.rmtree(images_of_a_class)
+    images_of_a_class.touch()
+    with expect(images_of_a_class, 'could not be written', 'Once that is mended'):
+        run(tiny_imagenet, folder, '--archive', archive)
+    images_of_a_class.unlink()
+    run(tiny_imagenet, folder, '--archive', archive)
+
+
 def test_digits(tmp_path):
     folder = tmp_path / 'digits'
     with expect('lists are missing: train, test'):

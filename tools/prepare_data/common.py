@@ -106,7 +106,8 @@ def write_file(path: Path, source: IO[bytes]) -> None:
             f'{path} could not be written: {error}. Once that is mended, the same command goes on from there.'
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
