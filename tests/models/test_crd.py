@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmcls.models import CRDLoss
+from processes import run_in_two
 
 
 def tiny_crd(**settings) -> CRDLoss:
@@ -149,26 +150,21 @@ def test_settings_are_checked(name, value):
 BATCHES = ((0, 2, 5, 2), (1, 3, 8, 4), (5, 5, 0, 5))
 
 
-def share_banks(rank, folder):
-    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+def share_banks(rank, batches):
     loss, pair = tiny_crd(), tiny_crd(num_samples=2)
     mine = slice(2 * rank, 2 * rank + 2)
-    batches = torch.load(f'{folder}/batches.pt')
     torch.manual_seed(rank)  # negatives of their own
     states = []
     for tensors in batches[:-1]:
         loss(*(t[mine] for t in tensors))
         states.append({k: v.clone() for k, v in loss.state_dict().items()})
     pair(*(t[rank : rank + 1] for t in batches[-1]))
-    torch.save((states, pair.state_dict()), f'{folder}/{rank}.pt')
-    torch.distributed.destroy_process_group()
+    return states, pair.state_dict()
 
 
 def test_two_processes_hold_the_banks_of_one(tmp_path):
     batches = [batch(*indices) for indices in BATCHES] + [batch(0, 1)]
-    torch.save(batches, tmp_path / 'batches.pt')
-    torch.multiprocessing.spawn(share_banks, (str(tmp_path),), nprocs=2)
-    (states, pair), (other_states, other_pair) = (torch.load(tmp_path / f'{rank}.pt') for rank in range(2))
+    (states, pair), (other_states, other_pair) = run_in_two(share_banks, tmp_path, batches)
     alone = tiny_crd()
     for tensors, state, other in zip(batches, states, other_states, strict=False):
         alone(*tensors)
