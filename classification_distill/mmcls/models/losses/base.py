@@ -48,13 +48,15 @@ class BaseDistillLoss(nn.Module):
         """Loss of a batch, not weighted; features are ``(N, C)`` where ``pooled``."""
         raise NotImplementedError
 
-    def _check_batch(self, num_images: int, minimum: int) -> None:
-        if num_images < minimum:
-            raise ValueError(
-                f'{type(self).__name__} compares the images of a batch with each other and needs at least {minimum}, '
-                f'got {num_images}: raise batch_size in train_dataloader or, if this is the smaller last batch of an '
-                'epoch, set drop_last=True there.'
-            )
+
+def check_batch(part: nn.Module, num_images: int, minimum: int) -> None:
+    """Refuse a batch of too few images for a loss or a task head that compares them with each other."""
+    if num_images < minimum:
+        raise ValueError(
+            f'{type(part).__name__} compares the images of a batch with each other and needs at least {minimum}, '
+            f'got {num_images}: raise batch_size in train_dataloader or, if this is the smaller last batch of an '
+            'epoch, set drop_last=True there.'
+        )
 
 
 def check_positive(**settings: float) -> None:

@@ -4,7 +4,7 @@ from mmengine.dist import all_gather, get_rank
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from .base import BaseDistillLoss, check_positive
+from .base import BaseDistillLoss, check_batch, check_positive
 
 
 @MODELS.register_module()
@@ -32,6 +32,6 @@ class InfoNCELoss(BaseDistillLoss):
     def compare(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         student, teacher = F.normalize(student_feature, dim=1), F.normalize(teacher_feature, dim=1)
         candidates = torch.cat(all_gather(teacher))
-        self._check_batch(len(candidates), 2)
+        check_batch(self, len(candidates), 2)
         positives = get_rank() * len(student) + torch.arange(len(student), device=student.device)
         return F.cross_entropy(student @ candidates.T / self.temperature, positives)

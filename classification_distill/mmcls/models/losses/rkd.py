@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from .base import BaseDistillLoss
+from .base import BaseDistillLoss, check_batch
 
 
 @MODELS.register_module()
@@ -37,7 +37,7 @@ class RKDLoss(BaseDistillLoss):
         self.angle_weight = angle_weight
 
     def compare(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
-        self._check_batch(len(student_feature), 3)
+        check_batch(self, len(student_feature), 3)
         student_distances, student_angles = relations(student_feature)
         teacher_distances, teacher_angles = relations(teacher_feature)
         distance_loss = F.smooth_l1_loss(student_distances, teacher_distances)

@@ -6,6 +6,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from ..losses.base import check_batch
 from .base import BaseTaskHead, pool
 
 
@@ -38,7 +39,12 @@ class ViewAgreementHead(BaseTaskHead):
         self.max_contrast = max_contrast
 
     def views(self, images: Tensor) -> list[Tensor]:
-        """An augmented view of each image, and of the image after it in the batch."""
+        """An augmented view of each image, and of the image after it in the batch.
+
+        Raises:
+            ValueError: When there is a single image.
+        """
+        check_batch(self, len(images), 2)
         return [self._augment(images), self._augment(images.roll(-1, 0))]
 
     def loss(
