@@ -16,18 +16,25 @@ PREPROCESSOR = {'mean': [120.0, 110.0, 100.0], 'std': [60.0, 50.0, 40.0]}
 def teacher(tmp_path):
     """Config and checkpoint of a wider classifier with a normalisation of its own."""
     torch.manual_seed(1)
-    model = {
-        'type': 'ImageClassifier',
-        'backbone': BACKBONE | {'base_channels': 8},
-        'neck': NECK,
-        'head': HEAD | {'in_channels': 64},
-        'data_preprocessor': {'mean': [100.0, 100.0, 100.0], 'std': [10.0, 20.0, 30.0]},
-    }
+    wider = {'backbone': BACKBONE | {'base_channels': 8}, 'head': HEAD | {'in_channels': 64}}
+    return save(tmp_path, {'type': 'ImageClassifier', 'neck': NECK} | wider)
+
+
+def save(folder, model):
+    """A model's config, as one is written by hand, and checkpoint."""
     classifier = MODELS.build(model)
     classifier.init_weights()
-    torch.save({'state_dict': classifier.state_dict()}, tmp_path / 'teacher.pth')
-    Config({'model': model}).dump(tmp_path / 'teacher.py')
-    return {'config': str(tmp_path / 'teacher.py'), 'checkpoint': str(tmp_path / 'teacher.pth')}
+    torch.save({'state_dict': classifier.state_dict()}, folder / 'teacher.pth')
+    preprocessor = {'mean': [100.0, 100.0, 100.0], 'std': [10.0, 20.0, 30.0]}
+    (folder / 'teacher.py').write_text(f'model = {model}\ndata_preprocessor = {preprocessor}\n')
+    return {'config': str(folder / 'teacher.py'), 'checkpoint': str(folder / 'teacher.pth')}
+
+
+def load(teacher):
+    settings = Config.fromfile(teacher['config'])
+    classifier = MODELS.build(settings.model | {'data_preprocessor': settings.data_preprocessor}).eval()
+    classifier.load_state_dict(torch.load(teacher['checkpoint'])['state_dict'])
+    return classifier
 
 
 def build(teacher, loss='LogitKDLoss', **settings):
@@ -50,21 +57,31 @@ def batch(size=6):
 
 
 def test_logits_of_the_teacher_in_its_own_normalisation(teacher):
-    model = build(teacher)
+    model, classifier = build(teacher), load(teacher)
     raw = batch()
     data = model.data_preprocessor(raw, training=True)
     losses = model(**data, mode='loss')
-
-    settings = Config.fromfile(teacher['config']).model
-    classifier = MODELS.build(settings).eval()
-    classifier.load_state_dict(torch.load(teacher['checkpoint'])['state_dict'])
     with torch.no_grad():
         expected = classifier(**classifier.data_preprocessor(raw), mode='tensor')
     assert torch.allclose(model.teacher.logits(torch.stack(raw['inputs']).float()), expected, atol=1e-5)
     student = model(data['inputs'])
+    assert losses.keys() == {'loss', 'loss_distill_logits'}
     assert losses['loss_distill_logits'].item() == pytest.approx(model.distill_loss(student, expected).item(), rel=1e-4)
     classes = torch.arange(6) % 5
     assert losses['loss'].item() == pytest.approx(torch.nn.functional.cross_entropy(student, classes).item(), rel=1e-4)
+
+
+def test_maps_of_the_teacher_in_its_own_normalisation(teacher):
+    model, classifier = build(teacher, 'HintLoss'), load(teacher)
+    raw = batch()
+    data = model.data_preprocessor(raw, training=True)
+    losses = model(**data, mode='loss')
+    with torch.no_grad():
+        (expected,) = classifier.extract_feat(classifier.data_preprocessor(raw)['inputs'], stage='backbone')
+    (student,) = model.student['backbone'](data['inputs'])
+    distance = (model.connectors[0](student, expected.shape) - expected).mean((2, 3)).square().mean()
+    assert losses.keys() == {'loss', 'loss_distill_stage0'}
+    assert losses['loss_distill_stage0'].item() == pytest.approx(distance.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize('loss', [
@@ -89,8 +106,11 @@ def test_every_loss_on_features_trains_the_student_and_not_the_teacher(teacher, 
 
 def test_the_student_predicts(teacher):
     model = build(teacher).eval()
-    predictions = model(**model.data_preprocessor(batch()), mode='predict')
-    assert all(sample.pred_score.shape == (5,) for sample in predictions)
+    data = model.data_preprocessor(batch())
+    features = model.student['backbone'](data['inputs'])[0].mean((2, 3))
+    expected = model.student['head'].fc(features).softmax(1)
+    scores = torch.stack([sample.pred_score for sample in model(**data, mode='predict')])
+    assert torch.allclose(scores, expected, atol=1e-6)
 
 
 def test_a_teacher_that_does_not_load_completely_is_refused(teacher, tmp_path):
@@ -101,6 +121,22 @@ def test_a_teacher_that_does_not_load_completely_is_refused(teacher, tmp_path):
         build(teacher | {'checkpoint': str(tmp_path / 'part.pth')})
     with pytest.raises(PretrainedWeightsError, match=r"model\.teacher\.checkpoint='none.pth' does not exist"):
         build(teacher | {'checkpoint': 'none.pth'})
+
+
+def test_a_classifier_without_a_backbone_of_mmpretrain_teaches_by_logits_alone(tmp_path):
+    teacher = save(tmp_path, {'type': 'TimmClassifier', 'model_name': 'resnet10t', 'num_classes': 5})
+    model = build(teacher)
+    assert model(**model.data_preprocessor(batch(), training=True), mode='loss')['loss_distill_logits'] > 0
+    with pytest.raises(ValueError, match='features of a TimmClassifier cannot be read: compare logits'):
+        build(teacher, 'HintLoss')
+
+
+def test_a_teacher_that_is_no_classifier_is_refused(tmp_path):
+    unet = {'sample_size': 8, 'block_out_channels': (8,), 'norm_num_groups': 4}
+    unet |= {'down_block_types': ('DownBlock2D',), 'up_block_types': ('UpBlock2D',)}
+    teacher = save(tmp_path, {'type': 'DDPMTrainer', 'unet': unet})
+    with pytest.raises(ValueError, match=r"teacher\.config='.*teacher\.py' is a DDPMTrainer, expected a classifier"):
+        build(teacher)
 
 
 def test_what_does_not_fit_is_refused(teacher, pipeline_folder):

@@ -41,6 +41,12 @@ def test_a_step_logs_losses_and_diagnostics(pipeline_folder):
     assert logged['policy_entropy'].item() == pytest.approx(torch.log(torch.tensor(1000.0)).item(), rel=1e-5)
 
 
+def test_the_task_heads_weight_is_its_losss_and_not_the_rewards(pipeline_folder):
+    model = build(pipeline_folder, task_head={'type': 'PooledMLPHead', 'num_classes': 10, 'loss_weight': 3.0})
+    losses = model(**model.data_preprocessor(batch(), training=True), mode='loss')
+    assert losses['loss_task'].item() == pytest.approx(-3 * losses['reward'].item(), rel=1e-5)
+
+
 def test_the_teacher_sees_the_pixels_whatever_the_students_normalisation(pipeline_folder):
     seen = []
     for preprocessor in ({}, {'mean': [120.0, 110.0, 100.0], 'std': [60.0, 50.0, 40.0]}):

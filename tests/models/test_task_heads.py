@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from mmcls.models import DenseSegHead, HeatmapHead, LeastSquaresHead, PooledMLPHead, ViewAgreementHead
-from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from mmcls.models import LeastSquaresHead, PooledMLPHead, ViewAgreementHead
 from mmpretrain.structures import DataSample
+from processes import run_in_two
 
 
 def class_samples(labels):
@@ -72,6 +72,21 @@ def test_least_squares_learns_nothing_in_evaluation_and_predicts():
     assert sum(p == label for p, label in zip(predicted, labels, strict=True)) > 80
 
 
+def regress_with_all(rank, features, labels):
+    head, mine = LeastSquaresHead(3, in_channels=6), slice(5 * rank, 5 * rank + 5)
+    head.loss([features[mine]], class_samples(labels[mine]))
+    return head.gram, head.cross
+
+
+def test_least_squares_sums_over_all_processes(tmp_path):
+    features, labels = clusters(10)
+    alone = LeastSquaresHead(3, in_channels=6)
+    alone.loss([features], class_samples(labels))
+    for gram, cross in run_in_two(regress_with_all, tmp_path, features, labels):
+        assert torch.allclose(gram, alone.gram)
+        assert torch.allclose(cross, alone.cross)
+
+
 def test_agreement_is_zero_for_equal_views_and_log_2_for_views_as_far_as_images():
     head = ViewAgreementHead()
     a, c = torch.randn(2, 5, 4, 1, 1)
@@ -102,57 +117,52 @@ def test_views_differ_from_image_to_image_and_stay_in_range():
     assert distances.min() > 0.1
 
 
+STILL = {'flip': False, 'max_shift': 0.0, 'max_scale': 0.0, 'max_contrast': 0.0}
+
+
+def assert_spread(values, limit):
+    """Random numbers of up to ``limit``, on both sides of 0."""
+    assert values.abs().max() <= limit + 1e-5
+    assert values.min() < -0.7 * limit
+    assert values.max() > 0.7 * limit
+
+
+def test_views_are_shifted_and_zoomed_up_to_their_limits():
+    across = torch.linspace(-15, 15, 16).expand(64, 3, 16, 16) / 16  # a pixel's place, from -1 to 1
+    inner = slice(6, 10)
+    for image in (across, across.mT):
+        view, _ = ViewAgreementHead(**STILL | {'max_shift': 0.1}).views(image)
+        shifts = (view - image)[..., inner, inner].flatten(1)
+        assert torch.allclose(shifts, shifts[:, :1], atol=1e-5)
+        assert_spread(shifts[:, 0] / 2, 0.1)
+        view, _ = ViewAgreementHead(**STILL | {'max_scale': 0.15}).views(image)
+        zooms = (view / image)[..., inner, inner].flatten(1)
+        assert torch.allclose(zooms, zooms[:, :1], atol=1e-4)
+        assert_spread(zooms[:, 0] - 1, 0.15)
+
+
+def test_contrast_and_brightness_of_views_change_up_to_their_limit():
+    image = torch.tensor([0.5, -0.5]).expand(64, 3, 2, 2)
+    view, _ = ViewAgreementHead(**STILL | {'max_contrast': 0.2}).views(image)
+    assert_spread(view[:, 0, 0, 0] - view[:, 0, 0, 1] - 1, 0.2)
+    assert_spread(view[:, 0, 0].mean(1), 0.2)
+
+
 @pytest.mark.parametrize('flip', [True, False])
 def test_views_are_mirrored_only_where_allowed(flip):
     image = torch.linspace(-1, 1, 16).expand(32, 3, 16, 16)
-    view, _ = ViewAgreementHead(flip=flip, max_shift=0, max_scale=0, max_contrast=0).views(image)
+    view, _ = ViewAgreementHead(**STILL | {'flip': flip}).views(image)
     mirrored = (view - image.flip(3)).abs().amax((1, 2, 3)) < 1e-4
     same = (view - image).abs().amax((1, 2, 3)) < 1e-4
     assert (mirrored | same).all()
     assert mirrored.any() == flip
 
 
+def test_agreement_needs_another_image():
+    with pytest.raises(ValueError, match=r'needs at least 2, got 1.*batch_size.*drop_last'):
+        ViewAgreementHead().views(torch.rand(1, 3, 8, 8))
+
+
 def test_agreement_predicts_nothing():
     with pytest.raises(ValueError, match='ViewAgreementHead predicts nothing'):
         ViewAgreementHead().predict([torch.zeros(1, 4, 1, 1)], None)
-
-
-def test_parsing_loss_is_the_mean_over_an_images_labelled_pixels():
-    head = DenseSegHead(3, in_channels=6)
-    coarse, fine = torch.randn(2, 2, 2, 2), torch.randn(2, 4, 4, 4)
-    target = torch.randint(3, (2, 8, 8))
-    target[0, :4] = 255
-    samples = [BaseDataElement(gt_sem_seg=PixelData(data=labels[None])) for labels in target]
-    maps = torch.cat([F.interpolate(coarse, (4, 4), mode='bilinear'), fine], 1)
-    log_probs = F.interpolate(head.conv(maps), (8, 8), mode='bilinear').log_softmax(1)
-    losses = head.loss([coarse, fine], samples)
-    for image in range(2):
-        labelled = target[image] != 255
-        chosen = log_probs[image].permute(1, 2, 0)[labelled].gather(1, target[image][labelled][:, None])
-        assert losses[image].item() == pytest.approx(-chosen.mean().item(), rel=1e-5)
-
-
-def test_heat_map_loss_is_relative_to_predicting_zeros_and_counts_visible_points():
-    head = HeatmapHead(5, in_channels=6)
-    feature, target = torch.randn(2, 6, 4, 4), torch.rand(2, 5, 8, 8)
-    weights = torch.ones(2, 1, 5)
-    weights[0, 0, 1] = 0
-    samples = [
-        BaseDataElement(
-            gt_fields=PixelData(heatmaps=heatmaps), gt_instance_labels=InstanceData(keypoint_weights=visible)
-        )
-        for heatmaps, visible in zip(target, weights, strict=True)
-    ]
-    predicted = F.interpolate(head.conv(feature), (8, 8), mode='bilinear')
-    seen = [0, 2, 3, 4]
-    expected = (predicted[0, seen] - target[0, seen]).square().sum() / target[0, seen].square().sum()
-    assert head.loss([feature], samples)[0].item() == pytest.approx(expected.item(), rel=1e-5)
-    torch.nn.init.zeros_(head.conv.weight)
-    torch.nn.init.zeros_(head.conv.bias)
-    assert torch.allclose(head.loss([feature], samples), torch.ones(2))
-
-
-@pytest.mark.parametrize('head', [DenseSegHead(3, in_channels=6), HeatmapHead(3, in_channels=6)])
-def test_dense_heads_need_dense_labels(head):
-    with pytest.raises(ValueError, match=rf'{type(head).__name__} needs .* End its pipeline with'):
-        head.loss([torch.randn(1, 6, 4, 4)], [BaseDataElement()])

@@ -1,0 +1,46 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from mmcls.models import DenseSegHead, HeatmapHead
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+
+
+def test_parsing_loss_is_the_mean_over_an_images_labelled_pixels():
+    head = DenseSegHead(3, in_channels=6)
+    coarse, fine = torch.randn(2, 2, 2, 2), torch.randn(2, 4, 4, 4)
+    target = torch.randint(3, (2, 8, 8))
+    target[0, :4] = 255
+    samples = [BaseDataElement(gt_sem_seg=PixelData(data=labels[None])) for labels in target]
+    maps = torch.cat([F.interpolate(coarse, (4, 4), mode='bilinear'), fine], 1)
+    log_probs = F.interpolate(head.conv(maps), (8, 8), mode='bilinear').log_softmax(1)
+    losses = head.loss([coarse, fine], samples)
+    for image in range(2):
+        labelled = target[image] != 255
+        chosen = log_probs[image].permute(1, 2, 0)[labelled].gather(1, target[image][labelled][:, None])
+        assert losses[image].item() == pytest.approx(-chosen.mean().item(), rel=1e-5)
+
+
+def test_heat_map_loss_is_relative_to_predicting_zeros_and_counts_visible_points():
+    head = HeatmapHead(5, in_channels=6)
+    feature, target = torch.randn(2, 6, 4, 4), torch.rand(2, 5, 8, 8)
+    weights = torch.ones(2, 1, 5)
+    weights[0, 0, 1] = 0
+    samples = [
+        BaseDataElement(
+            gt_fields=PixelData(heatmaps=heatmaps), gt_instance_labels=InstanceData(keypoint_weights=visible)
+        )
+        for heatmaps, visible in zip(target, weights, strict=True)
+    ]
+    predicted = F.interpolate(head.conv(feature), (8, 8), mode='bilinear')
+    seen = [0, 2, 3, 4]
+    expected = (predicted[0, seen] - target[0, seen]).square().sum() / target[0, seen].square().sum()
+    assert head.loss([feature], samples)[0].item() == pytest.approx(expected.item(), rel=1e-5)
+    torch.nn.init.zeros_(head.conv.weight)
+    torch.nn.init.zeros_(head.conv.bias)
+    assert torch.allclose(head.loss([feature], samples), torch.ones(2))
+
+
+@pytest.mark.parametrize('head', [DenseSegHead(3, in_channels=6), HeatmapHead(3, in_channels=6)])
+def test_dense_heads_need_dense_labels(head):
+    with pytest.raises(ValueError, match=rf'{type(head).__name__} needs .* End its pipeline with'):
+        head.loss([torch.randn(1, 6, 4, 4)], [BaseDataElement()])
