@@ -4,4 +4,5 @@ _base_ = 'default_runtime.py'
 custom_hooks = [
     dict(type='TimestepPolicyHook'),
     dict(type='TimestepHistogramHook', interval=500),
+    dict(type='FeaturePictureHook', interval=10),
 ]

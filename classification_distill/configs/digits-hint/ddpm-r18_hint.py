@@ -23,5 +23,6 @@ param_scheduler = dict(type='CosineAnnealingLR', T_max=100, convert_to_iter_base
 custom_hooks = [
     dict(type='TimestepPolicyHook'),
     dict(type='TimestepHistogramHook', interval=150),
+    dict(type='FeaturePictureHook', interval=20),
 ]
 default_hooks = dict(checkpoint=dict(interval=10))

@@ -1,6 +1,7 @@
 from .data_errors import DataErrorHook
 from .ddpm import DDPMPipelineHook, DDPMSampleHook
 from .epoch_position import EpochPositionHook
+from .feature_picture import FeaturePictureHook
 from .finite_loss import FiniteLossHook
 from .interruption import InterruptionHook
 from .iteration_seed import IterationSeedHook
@@ -13,6 +14,7 @@ __all__ = [
     'DDPMSampleHook',
     'DataErrorHook',
     'EpochPositionHook',
+    'FeaturePictureHook',
     'FiniteLossHook',
     'InterruptionHook',
     'IterationSeedHook',
