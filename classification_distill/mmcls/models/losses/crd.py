@@ -2,7 +2,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather
+from mmengine.dist import all_gather, broadcast
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
@@ -72,10 +72,15 @@ class CRDLoss(BaseDistillLoss):
 
     def compare(self, student_feature: Tensor, teacher_feature: Tensor, indices: Tensor) -> Tensor:
         self._check_indices(indices)
+        first_batch = bool(self.log_constants.isnan().any())
+        if first_batch:
+            # Processes may have drawn their own: as MMEngine sets it up, DistributedDataParallel shares weights alone.
+            broadcast(self.student_bank)
+            broadcast(self.teacher_bank)
         student = F.normalize(self.student_projection(student_feature), dim=1)
         teacher = F.normalize(self.teacher_projection(teacher_feature), dim=1)
         scores = self._score(student, teacher, self._draw(indices))
-        if self.log_constants.isnan().any():
+        if first_batch:
             self._estimate_constants(scores)
         self._update_banks(student, teacher, indices)
         # h is the sigmoid of these.
