@@ -1,11 +1,36 @@
-"""Two real processes in one test. They are forked: what the test has imported they need not import again."""
+"""Real processes of a test. They are forked: what the test has imported they need not import again."""
 
+import os
+import runpy
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from conftest import ROOT
+
+
+def run_tool(script: str, *arguments) -> tuple[int, str]:
+    """Exit code and output of a command of tools/."""
+    with tempfile.TemporaryFile('w+') as output:
+        command = [str(ROOT / 'tools' / script), *map(str, arguments)]
+        process = mp.get_context('fork').Process(target=_run_tool, args=(command, output.fileno()))
+        process.start()
+        process.join()
+        output.seek(0)
+        return process.exitcode, output.read()
+
+
+def _run_tool(command: list[str], output: int) -> None:
+    torch.set_num_threads(1)  # of the parent's threads a forked process has none
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, 'w', buffering=1), os.fdopen(2, 'w', buffering=1)  # pytest has its own
+    sys.argv = command
+    runpy.run_path(command[0], run_name='__main__')
 
 
 def run_in_two(function: Callable, folder: Path, *args) -> list:
@@ -15,7 +40,7 @@ def run_in_two(function: Callable, folder: Path, *args) -> list:
 
 
 def _run(rank: int, function: Callable, folder: Path, args: tuple) -> None:
-    torch.set_num_threads(1)  # of the parent's threads a forked process has none
+    torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
     torch.save(function(rank, *args), folder / f'returned_{rank}.pt')
     dist.destroy_process_group()

@@ -1,13 +1,10 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import small_datasets
+from conftest import ROOT
 from mmcls.engine.data_check import MissingDataError, check_data
 from mmengine.config import Config
+from processes import run_tool
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCE = {'url': 'https://example.org/faces', 'command': 'python tools/prepare_data/faces.py'}
 
 
@@ -83,19 +80,15 @@ def test_configs_that_name_no_files():
     check_data(Config({'train_dataloader': {'dataset': {'type': 'FakeData'}}}), ['train', 'val'])
 
 
-def test_the_tools_end_before_the_model_is_built(tmp_path):
+def test_the_tools_end_before_the_model_is_built(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / 'classification_distill')
     (tmp_path / 'model.pth').touch()
     missing = [f'{split}_dataloader.dataset.data_root={tmp_path / "digits"}' for split in ('train', 'val', 'test')]
     options = ['--work-dir', tmp_path / 'run', '--cfg-options', *missing, 'model.type=NotBuilt']
-    processes = {}
     for split, *arguments in (('train',), ('test', tmp_path / 'model.pth')):
-        command = [sys.executable, f'tools/{split}.py', 'configs/baseline/r18_b64_digits_finetune.py', *arguments]
-        processes[split] = subprocess.Popen(
-            [*command, *options], cwd=ROOT / 'classification_distill', stderr=subprocess.PIPE, text=True
-        )
-    for split, process in processes.items():
-        _, stderr = process.communicate(timeout=280)
-        assert process.returncode == 1
-        assert f"{split}_dataloader.dataset.data_root='{tmp_path / 'digits'}' is not there" in stderr
-        assert 'python tools/prepare_data/digits.py' in stderr
-    assert not (tmp_path / 'run').exists()
+        config = 'configs/baseline/r18_b64_digits_finetune.py'
+        code, output = run_tool(f'{split}.py', config, *arguments, *options)
+        assert code == 1
+        assert f"{split}_dataloader.dataset.data_root='{tmp_path / 'digits'}' is not there" in output
+        assert 'python tools/prepare_data/digits.py' in output
+    assert {path.name for path in tmp_path.glob('run/*')} <= {'train.lock'}  # no log
