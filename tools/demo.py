@@ -63,7 +63,7 @@ class Part:
 PARTS = {
     'quick': Part(REINFORCE, (100,), 3, distil_once=True),
     'full': Part(POLICIES, (50, 100, 1000), 5),
-    'losses': Part(LOSSES, (100,), 3, distil_once=True, epochs=30),
+    'losses': Part(LOSSES, (100,), 3, epochs=30),
     'rewards': Part(REWARDS, (50, 100), 3),
 }
 
