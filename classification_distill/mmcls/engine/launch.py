@@ -11,6 +11,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
 from .channel_order import check_channel_order
+from .slurm import set_rendezvous
 from .terminal import TerminalRunner, on_terminal
 
 RUN_HOOKS = {
@@ -57,6 +58,9 @@ def build_runner(config: Config) -> Runner:
     check_channel_order(config)
     refuse_code_in_checkpoints()
     add_run_hooks(config)
+    if config.launcher == 'slurm':
+        set_rendezvous()
+        config.launcher = 'pytorch'  # from here on it is as if torchrun had started the processes
     os.environ.setdefault('LOCAL_RANK', '0')
     if config.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine's own set-up calls torch.cuda.set_device; it leaves an initialised process group alone.
