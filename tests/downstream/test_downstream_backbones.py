@@ -40,12 +40,12 @@ def distillation(student: str) -> Config:
     return Config.fromfile(ROOT / f'classification_distill/configs/celebahq-hint/ddpm-{student}_hint.py')
 
 
-def build(path, checkpoint: str):
-    """A config's model, to start from ``checkpoint``."""
+def build(path, checkpoint: str, **settings):
+    """A config's model, to start from ``checkpoint``, its ``init_cfg`` with other settings, too."""
     config = Config.fromfile(path)
     assert config.distilled in str(config.model.to_dict())
     backbone = config.model.backbone
-    backbone.get('backbone_cfg', backbone).init_cfg.checkpoint = checkpoint
+    backbone.get('backbone_cfg', backbone).init_cfg.update(checkpoint=checkpoint, **settings)
     init_default_scope(config.default_scope)
     return MODELS.build(config.model), config
 
@@ -77,4 +77,15 @@ def test_another_architecture_is_refused(transfer, other, problem, tmp_path):
     checkpoint, _ = save_student(tmp_path, {**distillation(student).model.backbone, **other})
     model, config = build(path, checkpoint)
     with pytest.raises(PretrainedWeightsError, match=problem):
+        check_pretrained_weights(model, config)
+
+
+def test_a_wrong_prefix_is_named_where_it_stands(tmp_path):
+    path, student, _, _ = TRANSFERS[0]
+    checkpoint, _ = save_student(tmp_path, distillation(student).model.backbone)
+    model, config = build(path, checkpoint, prefix='backbone.')
+    field = r"^model\.backbone\.backbone_cfg\.init_cfg\.prefix='backbone\.'"
+    with pytest.raises(
+        PretrainedWeightsError, match=rf"{field} matches nothing.*'student\.backbone\.' \(120 tensors\)"
+    ):
         check_pretrained_weights(model, config)

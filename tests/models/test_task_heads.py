@@ -92,6 +92,8 @@ def test_agreement_is_zero_for_equal_views_and_log_2_for_views_as_far_as_images(
     a, c = torch.randn(2, 5, 4, 1, 1)
     assert torch.allclose(head.loss([a], [], [[a], [c]]), torch.zeros(5))
     assert torch.allclose(head.loss([a], [], [[c], [c]]), torch.full((5,), math.log(2)))
+    some = torch.cat([a[:2], c[2:]])
+    assert torch.allclose(head.loss([a], [], [[some], [c]]), math.log(2) * torch.tensor([0.0, 0, 1, 1, 1]))
 
 
 def test_agreement_does_not_see_what_the_timestep_adds_to_all_three():
