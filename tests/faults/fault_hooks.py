@@ -18,7 +18,8 @@ class FaultHook(Hook):
 
     Args:
         fault: A signal's name, which the process then sends itself; ``wait``, until the file ``<work_dir>/go`` is
-            there; ``nan``, which is the loss of the task head in this step.
+            there; ``no_number``, which is the loss of the task head in this step;
+            ``spoil``, by which a weight becomes infinite as the iteration ends.
     """
 
     def __init__(self, fault: str, iteration: int, rank: int = 0):
@@ -26,14 +27,18 @@ class FaultHook(Hook):
         self.iteration = iteration
         self.rank = rank
 
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.fault == 'spoil' and runner.iter + 1 == self.iteration:
+            next(runner.model.parameters()).data.fill_(torch.inf)
+
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter + 1 != self.iteration or get_rank() != self.rank:
+        if runner.iter + 1 != self.iteration or get_rank() != self.rank or self.fault == 'spoil':
             return
         if self.fault == 'wait':
             Path(runner.work_dir, 'waits').touch()
             while not Path(runner.work_dir, 'go').exists():
                 time.sleep(0.05)
-        elif self.fault == 'nan':
+        elif self.fault == 'no_number':
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             loss = model.task_head.loss
 

@@ -12,11 +12,8 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
 from ..batch_contents import name_images, to_plain
+from ..finite_weights import NonFiniteError, spoilt_weights
 from .safe_checkpoint import BACKEND, save_safely
-
-
-class NonFiniteLossError(FloatingPointError):
-    """A loss, reward or diagnostic of a training step that is infinite or NaN."""
 
 
 @HOOKS.register_module()
@@ -36,7 +33,7 @@ class FiniteLossHook(Hook):
             all the same. All buffers are then copied before each step, to be put back.
 
     Raises:
-        NonFiniteLossError: On all processes, with the names of the values and of the images.
+        NonFiniteError: On all processes, with the names of the values and of the images.
     """
 
     def __init__(self, max_skipped: int = 0):
@@ -85,11 +82,10 @@ class FiniteLossHook(Hook):
             named = ', '.join(f'{key} is {values[key].flatten().tolist()}' for key in bad)
             finding = f'Rank {get_rank()}: {named} for {name_images(self._batch)}. The batch is in {path}.'
         findings = [finding for finding in all_gather_object(finding) if finding]
-        weights = [name for name, weight in self._model.named_parameters() if not weight.isfinite().all()]
-        if weights:
+        if weights := spoilt_weights(self._model):
             findings.append(
-                f'{len(weights)} tensors of weights were not finite before this step ({", ".join(weights[:3])}), so an '
-                'earlier one spoilt them: try a lower learning rate, or optim_wrapper.clip_grad.max_norm=1.'
+                f'{weights}, so an earlier step spoilt them: try a lower learning rate, or '
+                'optim_wrapper.clip_grad.max_norm=1.'
             )
         return '\n'.join([f'Values that are not finite, at iteration {runner.iter + 1}.', *findings])
 
@@ -101,7 +97,7 @@ class FiniteLossHook(Hook):
             return
         name = f'non_finite_iter_{runner.iter + 1}.pth'
         save_safely(runner, name, meta={'epoch': runner.epoch, 'iter': runner.iter}, resume_from_it=False)
-        raise NonFiniteLossError(
+        raise NonFiniteError(
             f'{message}\nWeights and optimizer from before the step are in {Path(runner.work_dir, name)}: --resume '
             'with it runs into the step again. Regular checkpoints are as they were. To leave out such steps, up '
             'to N in a row: --cfg-options default_hooks.finite_loss.max_skipped=<N>.'

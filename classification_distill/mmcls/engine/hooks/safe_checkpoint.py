@@ -7,6 +7,7 @@ from mmengine.hooks import CheckpointHook
 from mmpretrain.registry import HOOKS
 
 from ..atomic_files import AtomicBackend
+from ..finite_weights import check_weights
 from ..interruption import CHECKPOINT as INTERRUPTED
 
 BACKEND = {'backend': 'atomic'}
@@ -20,7 +21,12 @@ def save_safely(runner, filename: str, meta: dict, resume_from_it: bool = True) 
         filename: Name of the checkpoint.
         meta: Its ``epoch`` and ``iter``: how many were done.
         resume_from_it: Whether ``--resume`` is to start there.
+
+    Raises:
+        NonFiniteError: When ``--resume`` is to start there and weights are not finite.
     """
+    if resume_from_it:
+        check_weights(runner)
     runner.save_checkpoint(runner.work_dir, filename, meta=meta, backend_args=BACKEND)
     if resume_from_it:
         _point_to(Path(runner.work_dir, filename), runner)
@@ -37,6 +43,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     A checkpoint gets its name once it is whole, ``last_checkpoint`` names it after that, and only then is the oldest
     removed: the disk must hold one more than ``max_keep_ckpts``. One left by an interruption goes with the next.
+    Weights that are not finite are not saved.
     """
 
     def before_train(self, runner) -> None:
@@ -48,6 +55,7 @@ class SafeCheckpointHook(CheckpointHook):
                 partial.unlink()
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        check_weights(runner)
         outdated = None
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:

@@ -38,8 +38,15 @@ def load_pipeline(
         raise FileNotFoundError(
             f'teacher.pretrained={pretrained!r} is neither a folder here nor a model that the Hugging Face hub gave. '
             'Check the spelling; without a network, copy the pipeline folder to this machine and give its path. '
-            f'({type(error).__name__}: {str(error).splitlines()[0]})'
+            f'({_root_cause(error)})'
         ) from error
+
+
+def _root_cause(error: BaseException) -> str:
+    """What diffusers hides: whether the hub could not be reached, or has no such model."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else "no message"}'
 
 
 def _check_family(

@@ -63,11 +63,15 @@ class ReinforcePolicy(BaseTimestepPolicy):
 
     def distribution(self, images: Tensor) -> Categorical:
         """Distribution over ``grid`` for each image ``(N, 3, H, W)`` in [-1, 1]."""
-        return Categorical(logits=self.net(images).float())
+        # Without torch's check of the values, which waits for the device: FiniteLossHook looks at the losses.
+        return Categorical(logits=self.net(images).float(), validate_args=False)
 
     def sample(self, images: Tensor) -> TimestepSample:
         distribution = self.distribution(images)
-        action = distribution.sample() if self.training else distribution.probs.argmax(1)
+        if self.training:  # weights that are not finite are for the losses to show, not for the sampling to fail on
+            action = torch.multinomial(distribution.probs.nan_to_num(1), 1, replacement=True)[:, 0]
+        else:
+            action = distribution.probs.argmax(1)
         return TimestepSample(self.grid[action], distribution.log_prob(action), distribution.entropy())
 
     def loss(self, sample: TimestepSample, reward: Tensor) -> dict[str, Tensor]:

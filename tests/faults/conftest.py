@@ -1,0 +1,45 @@
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from runs import DISTILL, train
+
+
+@pytest.fixture(scope='session')
+def options(digits, pipeline_folder) -> list[str]:
+    """Three epochs of six iterations, a checkpoint after each, validation at the end."""
+    return [
+        'model.backbone.base_channels=4',
+        'model.backbone.stem_channels=4',
+        f'model.teacher.pretrained={pipeline_folder}',
+        f'train_dataloader.dataset.data_root={digits}',
+        'train_dataloader.dataset.indices=96',
+        'train_dataloader.batch_size=16',
+        f'val_dataloader.dataset.data_root={digits}',
+        'val_dataloader.dataset.indices=16',
+        'train_cfg.max_epochs=3',
+        'train_cfg.val_interval=3',
+        'default_hooks.logger.interval=1',
+        'default_hooks.checkpoint.interval=1',
+    ]
+
+
+@pytest.fixture(scope='session')
+def whole(options, tmp_path_factory) -> Path:
+    """The work directory of a run that nothing happened to."""
+    work_dir = tmp_path_factory.mktemp('whole') / 'run'
+    train(DISTILL, work_dir, options)
+    return work_dir
+
+
+@pytest.fixture
+def copied(whole, tmp_path) -> Path:
+    """A copy of it, to damage."""
+    shutil.copytree(whole, tmp_path / 'run')
+    for pointer in tmp_path.glob('run/last_checkpoint'):
+        pointer.write_text(str(tmp_path / 'run' / Path(pointer.read_text()).name))
+    return tmp_path / 'run'

@@ -1,0 +1,79 @@
+"""Damaged checkpoints and a full disk: the last good checkpoint counts."""
+
+import subprocess
+
+import pytest
+from runs import DISTILL, assert_same_weights, train, weights
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b'')
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'), [(truncate, 'it is truncated'), (empty, 'it is empty'), (flip, 'the checksum of')]
+)
+def test_the_checkpoint_before_a_damaged_one_is_used(options, whole, copied, damage, message):
+    damage(copied / 'epoch_3.pth')
+    output = train(DISTILL, copied, options, '--resume')
+    assert f'The checkpoint {copied / "epoch_3.pth"} is damaged: {message}' in output
+    log = max(copied.glob('*/*.log')).read_text()
+    assert f'{copied / "epoch_3.pth"} is damaged' in log
+    assert_same_weights(copied / 'epoch_3.pth', whole / 'epoch_3.pth')
+
+
+def test_a_damaged_checkpoint_that_was_asked_for_is_an_error(options, copied):
+    truncate(copied / 'epoch_3.pth')
+    output = train(DISTILL, copied, options, '--resume', str(copied / 'epoch_3.pth'), code=1)
+    assert f'--resume {copied / "epoch_3.pth"}: the checkpoint is damaged: it is truncated' in output
+    output = train(DISTILL, copied, [*options, f'load_from={copied / "epoch_3.pth"}'], code=1)
+    assert f"load_from='{copied / 'epoch_3.pth'}': the checkpoint is damaged" in output
+    empty(copied / 'epoch_2.pth')
+    output = train(DISTILL, copied, options, '--resume', code=1)
+    assert f'None in {copied} can be read' in output
+
+
+def test_without_its_pointer_the_newest_checkpoint_is_found(options, whole, copied):
+    (copied / 'last_checkpoint').unlink()
+    (copied / 'epoch_3.pth').unlink()
+    assert 'resumed epoch: 2, iter: 12' in train(DISTILL, copied, options, '--resume')
+    assert_same_weights(copied / 'epoch_3.pth', whole / 'epoch_3.pth')
+
+
+@pytest.fixture
+def small_disk(whole, tmp_path):
+    """A file system with room for one checkpoint and a half, and the logs."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    size = (whole / 'epoch_3.pth').stat().st_size * 3 // 2 + 300_000
+    mount = ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(folder)]
+    result = subprocess.run(mount, capture_output=True, text=True)
+    if result.returncode:
+        pytest.skip(f'A small file system cannot be mounted here: {result.stderr.strip()}')
+    yield folder
+    subprocess.run(['umount', '-l', str(folder)], check=True)
+
+
+def test_a_full_disk_ends_the_run_and_the_last_checkpoint_is_whole(options, whole, small_disk):
+    work_dir = small_disk / 'run'
+    options = [*options, 'default_hooks.checkpoint.max_keep_ckpts=1']
+    output = train(DISTILL, work_dir, options, code=1)
+    assert f'No space left on device: {work_dir / "epoch_2.pth"} was not written' in output
+    assert [path.name for path in work_dir.glob('*.pth*')] == ['epoch_1.pth']
+    assert weights(work_dir / 'epoch_1.pth')
+    assert (work_dir / 'last_checkpoint').read_text() == str(work_dir / 'epoch_1.pth')
+
+    subprocess.run(['mount', '-o', 'remount,size=100M', str(small_disk)], check=True)
+    train(DISTILL, work_dir, options, '--resume')
+    assert_same_weights(work_dir / 'epoch_3.pth', whole / 'epoch_3.pth')
+    assert [path.name for path in work_dir.glob('*.pth*')] == ['epoch_3.pth']

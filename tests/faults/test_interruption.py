@@ -1,0 +1,91 @@
+"""SIGTERM and SIGUSR1: nothing that was trained is lost."""
+
+import os
+import signal
+
+import pytest
+import torch
+from mmcls.engine.interruption import EXIT_CODE, SIGNALS, exit_on_signals
+from runs import DISTILL, Run, assert_same_weights, fault, start_ranks, train, wait_for
+
+FINETUNE = 'configs/baseline/r18_b64_digits_finetune.py'
+
+
+def interrupted(work_dir):
+    assert (work_dir / 'last_checkpoint').read_text() == str(work_dir / 'interrupted.pth')
+    return torch.load(work_dir / 'interrupted.pth', weights_only=False)['meta']
+
+
+@pytest.mark.parametrize(('name', 'iteration'), [('SIGTERM', 8), ('SIGUSR1', 6)])  # within and at the end of an epoch
+def test_a_signal_saves_and_resuming_ends_in_the_same_weights(options, whole, tmp_path, name, iteration):
+    work_dir = tmp_path / 'run'
+    output = train(DISTILL, work_dir, options + fault(name, iteration), code=EXIT_CODE)
+    assert f'{name}: stopped after iteration {iteration};' in output
+    assert interrupted(work_dir)['iter'] == iteration
+    workers = ['train_dataloader.num_workers=2']  # draw what the main process would have drawn
+    train(DISTILL, work_dir, options + workers, '--resume')
+    assert_same_weights(work_dir / 'epoch_3.pth', whole / 'epoch_3.pth')
+    assert sorted(path.name for path in work_dir.glob('*.pth')) == ['epoch_2.pth', 'epoch_3.pth']
+
+
+def test_a_signal_to_all_processes_of_a_run_with_workers(options, whole, tmp_path):
+    work_dir = tmp_path / 'run'
+    run = Run(DISTILL, work_dir, [*options, *fault('wait', 8), 'train_dataloader.num_workers=2'])
+    wait_for(work_dir / 'waits')
+    os.killpg(run.process.pid, signal.SIGTERM)
+    (work_dir / 'go').touch()
+    assert run.end() == EXIT_CODE, run.output
+    assert interrupted(work_dir)['iter'] == 8
+    train(DISTILL, work_dir, options, '--resume')
+    assert_same_weights(work_dir / 'epoch_3.pth', whole / 'epoch_3.pth')
+
+
+def test_a_signal_to_one_of_two_processes_stops_both(options, tmp_path):
+    # Each process has running statistics of its own, of which the end of an epoch takes the mean.
+    options = [*options, 'default_hooks.sync_buffers.type=SyncBuffersHook', 'train_cfg.max_epochs=2']
+    for run in start_ranks(DISTILL, tmp_path / 'whole', options):
+        assert run.end() == 0, run.output
+    work_dir = tmp_path / 'run'
+    for run in start_ranks(DISTILL, work_dir, options + fault('SIGUSR1', 4, rank=1)):
+        assert run.end() == EXIT_CODE, run.output
+    assert interrupted(work_dir)['iter'] == 4
+    for run in start_ranks(DISTILL, work_dir, options, '--resume'):
+        assert run.end() == 0, run.output
+    assert_same_weights(work_dir / 'epoch_2.pth', tmp_path / 'whole' / 'epoch_2.pth')
+
+
+def test_an_iteration_based_run_stops_after_an_optimizer_step(options, tmp_path):
+    options = [option for option in options if not option.startswith(('model.teacher', 'train_cfg'))] + [
+        'model.head.in_channels=32',
+        'train_cfg.max_iters=12',
+        'train_cfg.val_interval=3',
+        'default_hooks.checkpoint.interval=12',
+        'optim_wrapper.accumulative_counts=2',
+        'train_dataloader.num_workers=1',
+    ]
+    train(FINETUNE, tmp_path / 'whole', options)
+    work_dir = tmp_path / 'run'
+    train(FINETUNE, work_dir, options + fault('SIGTERM', 7), code=EXIT_CODE)
+    assert interrupted(work_dir)['iter'] == 8
+    train(FINETUNE, work_dir, [*options, 'train_dataloader.num_workers=0'], '--resume')
+    assert_same_weights(work_dir / 'iter_12.pth', tmp_path / 'whole' / 'iter_12.pth')
+
+
+def test_an_epoch_of_other_batches_is_not_gone_on_with(options, tmp_path):
+    work_dir = tmp_path / 'run'
+    train(DISTILL, work_dir, options + fault('SIGTERM', 2), code=EXIT_CODE)
+    output = train(DISTILL, work_dir, [*options, 'train_dataloader.batch_size=32'], '--resume', code=1)
+    assert 'within an epoch of 6 batches of 16 images in 1 processes; now it is 3 batches of 32' in output
+
+
+def test_before_training_a_signal_ends_the_run_at_once():
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        exit_on_signals()
+        for number in SIGNALS:
+            with pytest.raises(SystemExit) as error:
+                os.kill(os.getpid(), number)
+            assert error.value.code == 85
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
