@@ -112,7 +112,10 @@ def parse_config(text: str, path: Path) -> dict:
 
 
 class _DictCalls(ast.NodeTransformer):
-    """``dict(a=1)`` and ``dict({'a': 1})`` as the literal ``{'a': 1}``."""
+    """``dict(a=1)`` and ``dict({'a': 1})`` as the literal ``{'a': 1}``; ``Ellipsis`` as the literal ``...``."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(...) if node.id == 'Ellipsis' else node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)

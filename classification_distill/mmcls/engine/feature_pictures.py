@@ -18,8 +18,8 @@ def spread_timesteps(num_timesteps: int, count: int = 6) -> list[int]:
 def pca_colors(maps: Sequence[Tensor]) -> list[np.ndarray]:
     """Colour maps by their principal components, the same for all of ``maps``.
 
-    Each of ``maps`` is centred by itself: what all images have in common at a timestep would outshine what they differ
-    in.
+    Each of ``maps`` is centred and scaled by itself: what all images have in common at a timestep would outshine what
+    they differ in.
 
     Args:
         maps: Feature maps ``(N, C, h, w)`` of one layer, one a timestep.
@@ -28,7 +28,8 @@ def pca_colors(maps: Sequence[Tensor]) -> list[np.ndarray]:
         list[np.ndarray]: ``(N, h, w, 3)``, uint8, for each of ``maps``.
     """
     tokens = [m.movedim(1, -1).flatten(0, 2) for m in maps]  # (N * h * w, C)
-    points = torch.cat([t - t.mean(0) for t in tokens]).float().cpu().numpy()
+    centred = [t.float() - t.float().mean(0) for t in tokens]
+    points = torch.cat([t / t.std().clamp_min(1e-12) for t in centred]).cpu().numpy()
     components = PCA(min(3, *points.shape), random_state=0).fit_transform(points)
     colors = np.zeros((len(points), 3))
     low, high = np.percentile(components, (2, 98), axis=0)

@@ -1,0 +1,74 @@
+"""The table of results, seeds together, and the picture of its main figure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from markupsafe import Markup
+
+from .curves import FIRST, NOT_DRAWN, style_of
+from .figures import picture
+from .runs import Group, Run
+
+
+@dataclass
+class Results:
+    """Results of runs that can be compared.
+
+    Attributes:
+        columns: Names of the metrics.
+        rows: For each group the cells of ``columns``: mean and, of several seeds, deviation.
+        svg: The main metric of each run; empty where there is only one group.
+        main: Its name.
+    """
+
+    columns: list[str]
+    rows: list[list[str]]
+    svg: Markup
+    main: str
+
+
+def summarize(section: str, groups: Sequence[Group]) -> Results:
+    """What the runs of each group ended with: validation, tests and, where neither is, the loss."""
+    values = [[final_metrics(run) for run in group.runs] for group in groups]
+    columns = list(dict.fromkeys(name for runs in values for metrics in runs for name in metrics))
+    columns.sort(key=lambda name: name == 'loss')  # last
+    rows = [[_cell([m[name] for m in runs if name in m]) for name in columns] for runs in values]
+    main = next((name for name in columns if name != 'loss'), '')
+    svg = _draw(f'{section}-results', main, groups, values) if main and len(groups) > 1 else Markup()
+    return Results(columns, rows, svg, main)
+
+
+def final_metrics(run: Run) -> dict[str, float]:
+    """The last value of each metric of validation, those of the newest test, and the last training loss."""
+    latest: dict[str, float] = {}
+    for row in run.rows:
+        if 'epoch' not in row and 'lr' not in row:  # of a validation
+            latest |= {key: value for key, value in row.items() if key not in NOT_DRAWN}
+    latest |= {f'test {key}': value for key, value in run.tested.items() if key not in NOT_DRAWN}
+    losses = [row['loss'] for row in run.rows if 'loss' in row]
+    return {key: v for key, v in latest.items() if isinstance(v, int | float)} | (
+        {'loss': losses[-1]} if losses else {}
+    )
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ''
+    return f'{mean(values):.4g} ± {stdev(values):.2g}' if len(values) > 1 else f'{values[0]:.4g}'
+
+
+def _draw(figure: str, name: str, groups: Sequence[Group], values: list[list[dict]]) -> Markup:
+    """A dot a run, a bar a standard deviation."""
+    with picture(figure, f'{name} at the end, by group', height=0.7 + 0.42 * len(groups)) as drawn:
+        place = drawn.axes.get_yaxis_transform()  # x in widths of the panel
+        for row, runs in enumerate(values):
+            found, color = [m[name] for m in runs if name in m], style_of(row)['color']
+            drawn.axes.plot(found, [row] * len(found), '.', color=color, alpha=0.5)
+            if len(found) > 1:
+                drawn.axes.errorbar(mean(found), row, xerr=stdev(found), fmt='o', color=color, capsize=3)
+            drawn.axes.text(0.01, row - 0.25, groups[row].name, transform=place, size='small', parse_math=False)
+        drawn.axes.set_yticks([])
+        drawn.axes.set_ylim(len(groups) - 0.5, -0.7)
+        drawn.axes.set_xlabel(name, parse_math=False)
+    return drawn.svg
