@@ -32,9 +32,8 @@ def draw_curves(section: str, groups: Sequence[Group]) -> list[Curve]:
     names = dict.fromkeys(key for group in groups for run in group.runs for row in run.rows for key in row)
     curves = []
     for name in sorted((name for name in names if name not in NOT_DRAWN), key=_rank):
-        series = {
-            i: [s for run in group.runs if len((s := series_of(run, name))[0]) > 1] for i, group in enumerate(groups)
-        }
+        found = [[series_of(run, name) for run in group.runs] for group in groups]
+        series = {i: [one for one in runs if len(one[0]) > 1] for i, runs in enumerate(found)}
         if any(series.values()):
             curves.append(Curve(name, _draw(f'{section}-c{len(curves)}', name, series, groups)))
     return curves

@@ -1,11 +1,7 @@
 """Looks into the models of a distillation: what the policy chooses, what teacher and student see."""
 
 import copy
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +18,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from .runs import Run
+from .runs import Run, inside
 
 NUM_IMAGES = 6
 NUM_CHOICES = 1000  # images by which the policy's choices are counted
@@ -60,7 +56,7 @@ def look_into(run: Run) -> Insight | str:
     init_default_scope('mmpretrain')
     config = Config(copy.deepcopy(run.config))
     split = 'val' if config.get('val_dataloader') else 'train'
-    with _inside(run.tree):
+    with inside(run.tree):
         try:
             check_data(config, [split])
             model, before, dataset = _build(run, config, split)
@@ -69,16 +65,6 @@ def look_into(run: Run) -> Insight | str:
         if model.__class__.__name__ == 'RepFusion':
             return _look_at_distillation(model, before, dataset)
         return _look_at_classifier(model, before, dataset)
-
-
-@contextmanager
-def _inside(folder: Path) -> Iterator[None]:
-    previous = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(previous)
 
 
 def _build(run: Run, config: Config, split: str) -> tuple[nn.Module, nn.Module, Dataset]:

@@ -133,9 +133,8 @@ def _draw_history(name: str, group: Group) -> Markup:
     shares = np.mean([shares_of(np.array([row['counts'] for row in rows[:length]])) for rows in histograms], axis=0)
     last = histograms[0][length - 1]
     with picture(name, f'Timesteps chosen through training, {group.name}') as drawn:
-        drawn.draw_bar(
-            draw_through_training(drawn.axes, shares, last['iter'], last['num_timesteps']), 'share of images'
-        )
+        bar = draw_through_training(drawn.axes, shares, last['iter'], last['num_timesteps'])
+        drawn.draw_bar(bar, 'share of images')
     return drawn.svg
 
 
@@ -177,12 +176,6 @@ def _command(group: Group) -> str:
     run = group.first
     processes = run.environment.get('GPU number', '1')
     config = run.config_file.resolve() if run.config_file else '<CONFIG>'
-    command = [
-        'bash',
-        'tools/dist_train.sh',
-        str(config),
-        processes,
-        '--work-dir',
-        f'work_dirs/again/{run.folder.name}',
-    ]
+    work_dir = f'work_dirs/again/{run.folder.name}'
+    command = ['bash', 'tools/dist_train.sh', str(config), processes, '--work-dir', work_dir]
     return f'cd {shlex.quote(str(run.tree))}\n{shlex.join(command)}'

@@ -5,8 +5,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mmcls.engine.data_check import MissingDataError, check_data
+
 from .images import as_url
-from .runs import ROOT, Run
+from .runs import ROOT, Run, inside
 
 NUM_IMAGES = 4
 DRAWN = {'Face parsing': 'test_*.png', 'Landmarks': '*.jpg'}  # what the visualizers write
@@ -16,6 +18,11 @@ def draw_predictions(run: Run) -> list[str] | str:
     """URLs of the first test images with what the model says of them, or a sentence why there are none."""
     if run.checkpoint is None or run.config_file is None:
         return f'There is no checkpoint in {run.folder}.'
+    try:
+        with inside(run.tree):
+            check_data(run.config, ['test'])
+    except MissingDataError as error:
+        return ' '.join(str(error).split())
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / 'tools/test.py'), str(run.config_file.resolve())]
         command += [str(run.checkpoint.resolve()), '--work-dir', f'{folder}/test', '--show-dir', f'{folder}/shown']

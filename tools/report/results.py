@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 from markupsafe import Markup
 
-from .curves import FIRST, NOT_DRAWN, style_of
+from .curves import NOT_DRAWN, style_of
 from .figures import picture
 from .runs import Group, Run
 
@@ -46,10 +46,8 @@ def final_metrics(run: Run) -> dict[str, float]:
         if 'epoch' not in row and 'lr' not in row:  # of a validation
             latest |= {key: value for key, value in row.items() if key not in NOT_DRAWN}
     latest |= {f'test {key}': value for key, value in run.tested.items() if key not in NOT_DRAWN}
-    losses = [row['loss'] for row in run.rows if 'loss' in row]
-    return {key: v for key, v in latest.items() if isinstance(v, int | float)} | (
-        {'loss': losses[-1]} if losses else {}
-    )
+    latest |= next(({'loss': row['loss']} for row in reversed(run.rows) if 'loss' in row), {})
+    return {key: value for key, value in latest.items() if isinstance(value, int | float)}
 
 
 def _cell(values: list[float]) -> str:
