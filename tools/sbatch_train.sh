@@ -45,7 +45,7 @@ wait "$step" || code=$?
 
 # By then --kill-on-bad-exit has replaced the exit code of the run, so the signal decides.
 if [ -n "$stopped" ] && [ "$code" -ne 0 ]; then
-    echo "Job $SLURM_JOB_ID was stopped ahead of its time limit (start $((${SLURM_RESTART_COUNT:-0} + 1))); it goes back into the queue."
+    echo "Job $SLURM_JOB_ID was stopped ahead of its time limit, after $SECONDS s (start $((${SLURM_RESTART_COUNT:-0} + 1))); it goes back into the queue."
     exec scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

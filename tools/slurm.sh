@@ -44,6 +44,6 @@ refuse_too_many() {
     fitting=$(awk -v gpus="$3" -v cpus="$cpus" '$3 >= gpus && $6 + 0 >= cpus { n += $1 } END { print n + 0 }' <<<"$2")
     [ "$fitting" -lt "$needed" ] || return 0
     echo "GPUS=$GPUS GPUS_PER_NODE=$GPUS_PER_NODE CPUS_PER_TASK=$CPUS_PER_TASK: that takes $needed node(s) with $3 GPUs and" \
-        "$cpus processors, and partition $1 has $fitting of them. Its nodes: $(paste -sd ',' <<<"$2")." >&2
+        "$cpus processors; partition $1 has $fitting of them. Its nodes: $(paste -sd ',' <<<"$2")." >&2
     exit 1
 }

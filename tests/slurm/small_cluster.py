@@ -1,4 +1,7 @@
-"""A real Slurm on this machine: one controller, two nodes with eight made-up GPUs each, and a munge key of its own."""
+"""A real Slurm on this machine, with made-up nodes and a munge key of its own.
+
+Partition ``debug`` has two nodes with eight GPUs each, which are no GPUs; partition ``cpu`` has one node without.
+"""
 
 import os
 import secrets
@@ -45,8 +48,11 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.%n.log
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=64 RealMemory=4000 Gres=gpu:8 State=UNKNOWN
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=64 RealMemory=4000 Gres=gpu:8 State=UNKNOWN
+NodeName=node3 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[3]} CPUs=64 RealMemory=4000 State=UNKNOWN
 PartitionName=debug Nodes=node[1-2] Default=YES MaxTime=INFINITE State=UP
+PartitionName=cpu Nodes=node3 MaxTime=INFINITE State=UP
 """
+NODES = ['node1', 'node2', 'node3']
 
 
 def what_is_missing() -> str | None:
@@ -67,10 +73,10 @@ def free_ports(count: int) -> list[int]:
 
 def write_settings(folder: Path) -> None:
     host = socket.gethostname().split('.')[0]
-    (folder / 'slurm.conf').write_text(SLURM_CONF.format(folder=folder, host=host, ports=free_ports(3)))
+    (folder / 'slurm.conf').write_text(SLURM_CONF.format(folder=folder, host=host, ports=free_ports(4)))
     for gpu in range(8):  # Slurm wants device files; these are /dev/null
         os.mknod(folder / f'gpu{gpu}', 0o666 | 0o020000, os.makedev(1, 3))
-    lines = [f'NodeName={node} Name=gpu File={folder}/gpu[0-7]\n' for node in ('node1', 'node2')]
+    lines = [f'NodeName={node} Name=gpu File={folder}/gpu[0-7]\n' for node in NODES[:2]]
     (folder / 'gres.conf').write_text(''.join(lines))
     (folder / 'munge.key').touch(0o600)
     (folder / 'munge.key').write_bytes(secrets.token_bytes(64))
@@ -130,11 +136,11 @@ def small_cluster() -> Iterator[dict[str, str]]:
         with ExitStack() as stack:
             stack.enter_context(daemon('munged', '--foreground', *munge, f'--socket={folder}/munge.socket', env=env))
             wait_for((folder / 'munge.socket').exists, SECONDS_TO_START, 'munged')
-            for command in (['slurmctld'], ['slurmd', '-N', 'node1'], ['slurmd', '-N', 'node2']):
+            for command in (['slurmctld'], *(['slurmd', '-N', node] for node in NODES)):
                 stack.enter_context(daemon(*command, '-D', env=env))
 
             def idle() -> bool:
-                return output('sinfo', '-hN', '-t', 'idle', '-o', '%N', env=env).split() == ['node1', 'node2']
+                return output('sinfo', '-hN', '-t', 'idle', '-o', '%N', env=env).split() == NODES
 
             wait_for(idle, SECONDS_TO_START, f'Slurm, whose logs are in {folder}')
             stack.callback(end_jobs, env)
