@@ -71,8 +71,8 @@ def write_trees(folder: Path) -> None:
     for write in (write_cifar10, write_imagenet, write_wflw):
         write(data)
     write_celebamask_hq(data, size=256)
-    write_celebamask_hq(data / 'demo_faces', size=64)
-    write_wflw(data / 'demo_faces', size=64)
+    write_celebamask_hq(data / 'demo_faces', size=128)
+    write_wflw(data / 'demo_faces', size=128)
     write_tiny_imagenet(data, classes=2 * BATCH_SIZE, train=1, val=1)  # every image of a batch of another class
     write_digits(data / 'digits')
     for tree in TREES:

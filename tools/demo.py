@@ -1,139 +1,52 @@
-"""RepFusion on real digits: train a DPM, distil it, fine-tune with few labels, compare with training from scratch."""
+"""RepFusion from nothing, with data that needs no download: bash tools/demo.sh [PART].
+
+Every part trains a small DPM, distils it into a student, trains models from the student with few labels, and compares
+them with the same models from scratch.
+"""
 
 import argparse
 import os
-from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
 
+import demo_digits
+import demo_faces
 import demo_report
-from jobs import Job, run_jobs
-from prepare_data.digits import FOLDER, is_complete, write_digits
-
-WORK_DIR = Path(__file__).resolve().parents[1] / 'work_dirs' / 'demo'
-HINT = 'configs/digits-hint/ddpm-r18_hint'
-KD = 'configs/kd/r18-r18_kd_digits'
-FINETUNE = 'configs/baseline/r18_b64_digits_finetune'
-
-# Ways to start: name -> (distillation config, its --cfg-options).
-REINFORCE = {'REINFORCE': (HINT, {})}
-POLICIES = REINFORCE | {
-    **{f'fixed t = {t}': (f'{HINT}_fixed', {'model.timestep_policy.timestep': t}) for t in (0, 100, 400, 800)},
-    'uniform t': (f'{HINT}_uniform', {}),
-}
-LOSSES = {
-    'hint, L2': (HINT, {}),
-    'hint, L1': (HINT, {'model.distill_loss.norm': 'l1'}),
-    'hint, smooth L1': (HINT, {'model.distill_loss.norm': 'smooth_l1'}),
-    'hint, cosine': (HINT, {'model.distill_loss.norm': 'cosine'}),
-    'hint, L2, raw features': (f'{HINT}_raw', {}),
-    'AT': ('configs/digits-at/ddpm-r18_at', {}),
-    'RKD': ('configs/digits-rkd/ddpm-r18_rkd', {}),
-    'CRD': ('configs/digits-crd/ddpm-r18_crd', {}),
-    'InfoNCE': ('configs/digits-infonce/ddpm-r18_infonce', {}),
-    'logit KD of a classifier': (KD, {}),
-}
-REWARDS = {
-    'minus cross-entropy': (HINT, {}),
-    'minus least-squares residual': (f'{HINT}_least_squares', {}),
-    'agreement of views, no labels': (f'{HINT}_agreement', {}),
-    'none (uniform t)': (f'{HINT}_uniform', {}),
-}
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one part of the demo compares with training from scratch.
-
-    Attributes:
-        starts: Ways to start.
-        label_counts: Numbers of labels to fine-tune with.
-        num_seeds: Seeds of labels and fine-tuning.
-        distil_once: Whether all seeds fine-tune the same student; else each distils anew.
-        epochs: Epochs of each distillation.
-    """
-
-    starts: dict[str, tuple[str, dict]]
-    label_counts: tuple[int, ...]
-    num_seeds: int
-    distil_once: bool = False
-    epochs: int = 100
-
+from jobs import in_order, run_jobs
 
 PARTS = {
-    'quick': Part(REINFORCE, (100,), 3, distil_once=True),
-    'full': Part(POLICIES, (50, 100, 1000), 5),
-    'losses': Part(LOSSES, (100,), 3, epochs=30),
-    'rewards': Part(REWARDS, (50, 100), 3),
+    'digits': (demo_digits, demo_digits.QUICK),
+    'digits full': (demo_digits, demo_digits.FULL),
+    'losses': (demo_digits, demo_digits.LOSSES),
+    'rewards': (demo_digits, demo_digits.REWARDS),
+    'faces': (demo_faces, demo_faces.QUICK),
+    'faces full': (demo_faces, demo_faces.FULL),
 }
+DEFAULT = ('digits', 'faces')
 
 
-def plan(part: Part) -> dict[tuple[str, int, int], Job]:
-    """All fine-tuning runs as ``(start, number of labels, seed) -> job``; what they build on is in their ``needs``."""
-    jobs = {}
-    for start, labels, seed in product(['scratch', *part.starts], part.label_counts, range(part.num_seeds)):
-        distillation = None
-        if start != 'scratch':
-            distil_seed = 0 if part.distil_once else seed
-            distillation = _distillation(start, *part.starts[start], part.epochs, distil_seed)
-        jobs[start, labels, seed] = _finetuning(start, labels, seed, distillation)
-    return jobs
-
-
-def _distillation(start: str, config: str, options: dict, epochs: int, seed: int) -> Job:
-    if config == KD:
-        teacher = _finetuning('scratch', 1000, seed, None)
-        source = {'model.teacher.checkpoint': teacher.work_dir / 'iter_320.pth'}
-    else:
-        teacher = Job('DPM on digits', 'configs/teacher/ddpm_digits.py', WORK_DIR / 'teacher')
-        source = {'model.teacher.pretrained': teacher.work_dir / 'pipeline'}
-    # Named by what it is, so that parts of the demo share it.
-    settings = [f'{key.rpartition(".")[2]}_{value}' for key, value in options.items()]
-    work_dir = WORK_DIR / 'distill' / '_'.join([Path(config).name, *settings, f'{epochs}epochs', f'seed{seed}'])
-    length = {'train_cfg.max_epochs': epochs, 'param_scheduler.T_max': epochs}
-    options = source | length | {'randomness.seed': seed} | options
-    return Job(f'distil, {start}, seed {seed}', f'{config}.py', work_dir, options, (teacher,))
-
-
-def _finetuning(start: str, labels: int, seed: int, distillation: Job | None) -> Job:
-    options = {'train_dataloader.dataset.ann_file': f'meta/train_{labels}_{seed}.txt', 'randomness.seed': seed}
-    origin = 'scratch' if distillation is None else f'from_{distillation.work_dir.name}'
-    work_dir = WORK_DIR / 'finetune' / f'{origin}_{labels}labels_seed{seed}'
-    name = f'fine-tune, {start}, {labels} labels, seed {seed}'
-    if distillation is None:
-        return Job(name, f'{FINETUNE}.py', work_dir, options)
-    options['model.backbone.init_cfg.checkpoint'] = (
-        distillation.work_dir / f'epoch_{distillation.options["train_cfg.max_epochs"]}.pth'
-    )
-    return Job(name, f'{FINETUNE}_repfusion.py', work_dir, options, (distillation,))
-
-
-def in_order(jobs: list[Job]) -> list[Job]:
-    """The jobs and all that they need, each once, needed ones first."""
-    ordered: dict[Path, Job] = {}
-    for job in jobs:
-        for needed in (*in_order(list(job.needs)), job):
-            ordered.setdefault(needed.work_dir, needed)
-    return list(ordered.values())
+def run(name: str) -> None:
+    """Run a part and print what came out."""
+    domain, settings = PARTS[name]
+    domain.prepare_data()
+    comparisons = domain.plan(settings)
+    jobs = [job for comparison in comparisons for job in comparison.jobs.values()]
+    run_jobs(in_order(jobs), os.cpu_count())
+    print(demo_report.write(comparisons, domain.WORK_DIR, name.replace(' ', '_')), flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'part',
-        nargs='?',
-        choices=PARTS,
-        default='quick',
-        help='quick: REINFORCE with 100 labels; full: all policies; losses; rewards (%(default)s)',
+    parser = argparse.ArgumentParser(
+        prog='bash tools/demo.sh',
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='Parts: ' + ', '.join(PARTS) + '.\nWithout one: ' + ', then '.join(DEFAULT) + '.\n'
+        'What is finished is not run again; what was interrupted goes on.',
     )
-    name = parser.parse_args().part
-    if not is_complete(FOLDER):
-        write_digits(FOLDER)
-    jobs = plan(PARTS[name])
-    # What others wait for first, and beside it what waits for nothing.
-    ordered = sorted(in_order(list(jobs.values())), key=lambda job: job.config.startswith(FINETUNE))
-    run_jobs(ordered, os.cpu_count())
-    print(demo_report.write(jobs, WORK_DIR, name))
+    parser.add_argument('part', nargs='*', metavar='PART', help='one of the parts below')
+    name = ' '.join(parser.parse_args().part)
+    if name and name not in PARTS:
+        parser.error(f'there is no part {name!r}; the parts are {", ".join(PARTS)}.')
+    for each in [name] if name else DEFAULT:
+        run(each)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# RepFusion on real digits, end to end: bash tools/demo.sh [full]
+# RepFusion from nothing, with data that needs no download: bash tools/demo.sh [PART]; --help lists the parts
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 bash "$ROOT/tools/install.sh"

@@ -14,7 +14,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 TOOLS = Path(__file__).resolve().parent
-TREE = TOOLS.parent / 'classification_distill'
+ROOT = TOOLS.parent
 
 
 @dataclass
@@ -23,10 +23,11 @@ class Job:
 
     Attributes:
         name: What a person reads while it runs.
-        config: Config file, relative to classification_distill.
+        config: Config file, relative to the tree.
         work_dir: Its work directory.
         options: ``--cfg-options`` as a dict.
         needs: Jobs that must have ended before.
+        tree: The tree that it runs in.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Job:
     work_dir: Path
     options: dict = field(default_factory=dict)
     needs: tuple['Job', ...] = ()
+    tree: str = 'classification_distill'
 
     @property
     def command(self) -> list[str]:
@@ -46,7 +48,7 @@ class Job:
         """What the result depends on: the command, the whole config, and the same of the jobs it needs."""
         return {
             'command': self.command,
-            'config': _config_text(self.config),
+            'config': _config_text(ROOT / self.tree / self.config),
             'needs': [job.recipe for job in self.needs],
         }
 
@@ -73,8 +75,19 @@ class Job:
 
 
 @cache
-def _config_text(config: str) -> str:
-    return Config.fromfile(TREE / config, import_custom_modules=False).dump()
+def _config_text(path: Path) -> str:
+    return Config.fromfile(path, import_custom_modules=False).dump()
+
+
+def in_order(jobs: list[Job]) -> list[Job]:
+    """The jobs and all that they need, each once: first those that others need, each after what it needs itself."""
+
+    def with_needs(job: Job) -> list[Job]:
+        return [*(other for need in job.needs for other in with_needs(need)), job]
+
+    unique = {each.work_dir: each for job in jobs for each in with_needs(job)}
+    needed = {need.work_dir for job in unique.values() for need in job.needs}
+    return sorted(unique.values(), key=lambda job: job.work_dir not in needed)
 
 
 def run_jobs(jobs: list[Job], num_parallel: int) -> None:
@@ -126,7 +139,7 @@ def _start(job: Job) -> subprocess.Popen:
     with open(job.work_dir / 'train.log', 'w') as log:
         return subprocess.Popen(
             [sys.executable, *job.command],
-            cwd=TREE,
+            cwd=ROOT / job.tree,
             stdout=log,
             stderr=log,
             env=environment,

@@ -1,8 +1,9 @@
 """Draw faces with exact truth: python tools/prepare_data/demo_faces.py [FOLDER] [--train N] [--test N] [--size PX]
 
 FOLDER stands for ``data``: it gets ``celebaHQ_mask/CelebAMask-HQ`` and ``wflw`` as they are downloaded, which
-celebamask_hq.py and wflw.py then prepare. Both hold the same pictures; masks, points and attributes follow from the
-description that a picture is drawn from. ``--sheet FILE`` draws some of them with their truth instead.
+celebamask_hq.py and wflw.py then prepare as they prepare the real ones. Both hold the same pictures; masks, points and
+attributes follow from the description that a picture is drawn from. ``--sheet FILE`` draws some of them with their truth
+instead.
 """
 
 import argparse
@@ -133,6 +134,14 @@ def write_faces(folder: Path, train: int, test: int, size: int, seed: int) -> No
     partial_folder.rename(folder)
 
 
+def prepare(folder: Path) -> None:
+    """Make of the downloads' layouts what the configs read, where that is not done."""
+    if celebamask_hq.find_problems(folder / CELEBA):
+        celebamask_hq.prepare(folder / CELEBA, archive=None)
+    if wflw.inspect(folder / WFLW)[0]:
+        wflw.prepare(folder / WFLW)
+
+
 def refuse_other(folder: Path, settings: dict) -> None:
     record = folder / 'settings.json'
     if not record.is_file():
@@ -146,11 +155,11 @@ def refuse_other(folder: Path, settings: dict) -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder', nargs='?', type=Path, default=FOLDER, help=f'by default {FOLDER}')
-    parser.add_argument('--train', type=int, default=400, help='training faces (%(default)s)')
+    parser.add_argument('--train', type=int, default=1000, help='training faces (%(default)s)')
     parser.add_argument(
-        '--test', type=int, default=100, help="test faces, half of them CelebAMask-HQ's val (%(default)s)"
+        '--test', type=int, default=200, help="test faces, half of them CelebAMask-HQ's val (%(default)s)"
     )
-    parser.add_argument('--size', type=int, default=256, help='side of the images; masks have half of it (%(default)s)')
+    parser.add_argument('--size', type=int, default=128, help='side of the images; masks have half of it (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
     parser.add_argument('--sheet', type=Path, metavar='FILE', help='only draw a picture of some faces and their truth')
     args = parser.parse_args()
@@ -169,11 +178,8 @@ def main() -> None:
         print(f'{args.sheet}: {len(faces)} faces, each with its label map and its points.')
         return
     write_faces(args.folder.resolve(), args.train, args.test, args.size, args.seed)
-    print(
-        f'{args.folder}: {args.train:,} training and {args.test:,} test faces. Next:\n'
-        f'  python tools/prepare_data/celebamask_hq.py {args.folder / CELEBA}\n'
-        f'  python tools/prepare_data/wflw.py {args.folder / WFLW}'
-    )
+    prepare(args.folder.resolve())
+    print(f'{args.folder}: {args.train:,} training and {args.test:,} test faces, prepared.')
 
 
 if __name__ == '__main__':

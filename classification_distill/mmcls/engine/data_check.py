@@ -77,4 +77,5 @@ def _advice(config: Mapping) -> str:
     source = config.get('data_source')
     if not source:
         return 'Check the paths in the config.'
-    return f'Get it from {source["url"]} and prepare it, in the repository: {source["command"]}'
+    where = f'Get it from {source["url"]} and prepare it' if 'url' in source else 'Prepare it'
+    return f'{where}, in the repository: {source["command"]}'
