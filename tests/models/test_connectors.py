@@ -48,3 +48,6 @@ def test_standardizer_is_still_in_evaluation_and_keeps_unseen_ranges():
     standardizer.eval()(feature, early)
     assert all(torch.equal(before[k], v) for k, v in standardizer.state_dict().items())
     assert torch.equal(standardizer(feature, early + 999), feature)
+    standardizer.train()(feature, early + 999)
+    assert all(torch.equal(before[k][0], v[0]) for k, v in standardizer.state_dict().items())
+    assert standardizer.count[1] == 8 * 4

@@ -8,7 +8,24 @@ from types import ModuleType
 from unittest.mock import patch
 
 import pytest
+import small_datasets
+from prepare_data import celebahq, tiny_imagenet
 from prepare_data.common import DataError
+
+zips = pytest.mark.parametrize(
+    ('script', 'write_raw', 'name'),
+    [
+        pytest.param(tiny_imagenet, small_datasets.write_raw_tiny_imagenet, 'tiny-imagenet-200', id='tiny_imagenet'),
+        pytest.param(celebahq, small_datasets.write_raw_celebahq, 'CelebAMask-HQ', id='celebahq'),
+    ],
+)
+
+
+def set_small_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripts expect as many images as the small data sets have."""
+    monkeypatch.setattr(celebahq, 'NUM_IMAGES', 6)
+    monkeypatch.setattr(tiny_imagenet, 'NUM_CLASSES', 3)
+    monkeypatch.setattr(tiny_imagenet, 'IMAGES_PER_CLASS', {'train': 6, 'val': 2})
 
 
 def run(script: ModuleType, *args) -> None:
@@ -35,3 +52,13 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 def images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob('*') if path.suffix in ('.JPEG', '.jpg'))
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Files beside or below a folder that are half-written."""
+    return [path for path in folder.parent.rglob('*.partial') if path.is_file()]
+
+
+def unpacked(script: ModuleType, folder: Path) -> Path:
+    """The folder that bears its name only when all is in it."""
+    return folder / celebahq.IMAGES if script is celebahq else folder

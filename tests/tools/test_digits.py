@@ -1,6 +1,9 @@
 from collections import Counter
 
-from prepare_data.digits import is_complete, write_digits
+import small_datasets
+from prepare_data import digits as script
+from prepare_data.digits import write_digits
+from prepare_scripts import contents, expect, run
 
 
 def labels(folder, name):
@@ -24,8 +27,24 @@ def test_the_same_each_time(digits, tmp_path):
         assert path.read_bytes() == (tmp_path / 'again' / path.relative_to(digits)).read_bytes()
 
 
-def test_a_missing_image_is_noticed(tmp_path):
-    write_digits(tmp_path / 'digits')
-    assert is_complete(tmp_path / 'digits')
-    next((tmp_path / 'digits' / 'images' / '3').iterdir()).unlink()
-    assert not is_complete(tmp_path / 'digits')
+def test_written_once_and_only_into_a_folder_of_its_own(tmp_path):
+    folder = tmp_path / 'digits'
+    with expect('lists are missing: train, test'):
+        run(script, folder, '--check')
+    assert not folder.exists()
+    run(script, folder)
+    before = contents(folder)
+    run(script, folder)
+    assert contents(folder) == before
+    missing = folder / 'images' / '0' / '0000.png'
+    missing.unlink()
+    with expect('1 of 1,797 are missing: 0/0000.png'):
+        run(script, folder, '--check')
+    run(script, folder)
+    assert missing.is_file()
+    missing.unlink()
+    small_datasets.write_files(folder, {'images/holiday.jpg': b'1'})
+    with expect('holds something else: images/holiday.jpg', 'a folder of its own'):
+        run(script, folder)
+    assert (folder / 'images/holiday.jpg').is_file()
+    assert not list(tmp_path.glob('*.partial'))

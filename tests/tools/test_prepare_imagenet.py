@@ -7,13 +7,12 @@ import pytest
 import small_datasets
 from mmpretrain.datasets import CustomDataset
 from prepare_data import imagenet, tiny_imagenet
-from prepare_scripts import contents, expect, images, run
+from prepare_scripts import contents, expect, images, run, set_small_counts
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(tiny_imagenet, 'NUM_CLASSES', 3)
-    monkeypatch.setattr(tiny_imagenet, 'IMAGES_PER_CLASS', {'train': 6, 'val': 2})
+    set_small_counts(monkeypatch)
     monkeypatch.setattr(imagenet, 'NUM_IMAGES', {'train': 2000, 'val': 1000})
 
 

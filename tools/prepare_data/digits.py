@@ -7,6 +7,7 @@ labels, for K = 0 to 4, for experiments with few labels.
 
 import shutil
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,18 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from prepare_data.common import DATA_ROOT, broken_images, first, parse_args, report
+from prepare_data.common import DATA_ROOT, DataError, broken_images, first, parse_args, report
 
 FOLDER = DATA_ROOT / 'digits'
 NUM_TRAIN, LABEL_COUNTS, NUM_SUBSETS = 1000, (50, 100), 5
 
 
 def write_digits(folder: Path) -> None:
-    """Write images and lists into ``folder``, which is replaced only once everything is written."""
+    """Write images and lists into ``folder``, which is replaced only once everything is written.
+
+    Raises:
+        DataError: When ``folder`` holds anything else.
+    """
     partial = folder.with_name(folder.name + '.partial')
     shutil.rmtree(partial, ignore_errors=True)
     digits = load_digits()
@@ -46,6 +51,11 @@ def write_digits(folder: Path) -> None:
     for name, indices in lists.items():
         lines = [f'{names[i]} {labels[i]}\n' for i in sorted(indices)]
         (partial / 'meta' / f'{name}.txt').write_text(''.join(lines))
+    written = {path.relative_to(partial) for path in partial.rglob('*')}
+    names = (path.relative_to(folder) for path in folder.rglob('*'))
+    if others := [str(name) for name in islice((name for name in names if name not in written), 6)]:
+        shutil.rmtree(partial)
+        raise DataError(f'{folder} holds something else: {first(others)}. Give a folder of its own.')
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
