@@ -6,7 +6,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from runs import DISTILL, train
+from runs import DISTILL, train, train_in_two
 
 
 @pytest.fixture(scope='session')
@@ -33,6 +33,20 @@ def whole(options, tmp_path_factory) -> Path:
     """The work directory of a run that nothing happened to."""
     work_dir = tmp_path_factory.mktemp('whole') / 'run'
     train(DISTILL, work_dir, options)
+    return work_dir
+
+
+@pytest.fixture(scope='session')
+def options_of_two(options) -> list[str]:
+    """Two epochs; each process has running statistics of its own, of which an epoch's end takes the mean."""
+    return [*options, 'default_hooks.sync_buffers.type=SyncBuffersHook', 'train_cfg.max_epochs=2']
+
+
+@pytest.fixture(scope='session')
+def whole_of_two(options_of_two, tmp_path_factory) -> Path:
+    """The work directory of a run in two processes."""
+    work_dir = tmp_path_factory.mktemp('whole_of_two') / 'run'
+    train_in_two(DISTILL, work_dir, options_of_two)
     return work_dir
 
 

@@ -28,7 +28,7 @@ class Run:
         self.process = _context.Process(target=_train, args=(command, str(self.log), variables))
         self.process.start()
 
-    def end(self, timeout: float = 120) -> int:
+    def end(self, timeout: float = 400) -> int:
         """Wait for it; its exit code, or minus the signal that killed it."""
         self.process.join(timeout)
         assert self.process.exitcode is not None, f'It still runs.\n{self.output}'
@@ -60,16 +60,24 @@ def train(config: str, work_dir: Path, options: list[str], *arguments: str, code
     return run.output
 
 
-def start_ranks(config: str, work_dir: Path, options: list[str], *arguments: str, number: int = 2) -> list[Run]:
-    """A run of several processes, as torchrun would start them."""
+def start_two(config: str, work_dir: Path, options: list[str], *arguments: str) -> list[Run]:
+    """The two processes of a run, as torchrun would start them."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
-    variables = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': str(number)}
+    variables = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': '2'}
     return [
         Run(config, work_dir, options, '--launcher', 'pytorch', *arguments, RANK=str(r), LOCAL_RANK=str(r), **variables)
-        for r in range(number)
+        for r in range(2)
     ]
+
+
+def train_in_two(config: str, work_dir: Path, options: list[str], *arguments: str, code: int = 0) -> list[str]:
+    """Run in two processes to the end, which must be ``code`` for both; what each printed."""
+    runs = start_two(config, work_dir, options, *arguments)
+    for run in runs:
+        assert run.end() == code, run.output[-3000:]
+    return [run.output for run in runs]
 
 
 def fault(name: str, iteration: int, rank: int = 0) -> list[str]:
@@ -77,7 +85,7 @@ def fault(name: str, iteration: int, rank: int = 0) -> list[str]:
     return [f'default_hooks.fault.{key}={value}' for key, value in settings.items()]
 
 
-def wait_for(path: Path, timeout: float = 60) -> None:
+def wait_for(path: Path, timeout: float = 300) -> None:
     end = time.monotonic() + timeout
     while not path.exists():
         assert time.monotonic() < end, f'{path} did not come.'

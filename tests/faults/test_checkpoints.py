@@ -26,21 +26,21 @@ def flip(path):
 def test_the_checkpoint_before_a_damaged_one_is_used(options, whole, copied, damage, message):
     damage(copied / 'epoch_3.pth')
     output = train(DISTILL, copied, options, '--resume')
-    assert f'The checkpoint {copied / "epoch_3.pth"} is damaged: {message}' in output
+    assert f'The checkpoint {copied / "epoch_3.pth"} cannot be used: {message}' in output
     log = max(copied.glob('*/*.log')).read_text()
-    assert f'{copied / "epoch_3.pth"} is damaged' in log
+    assert f'{copied / "epoch_3.pth"} cannot be used' in log
     assert_same_weights(copied / 'epoch_3.pth', whole / 'epoch_3.pth')
 
 
 def test_a_damaged_checkpoint_that_was_asked_for_is_an_error(options, copied):
     truncate(copied / 'epoch_3.pth')
     output = train(DISTILL, copied, options, '--resume', str(copied / 'epoch_3.pth'), code=1)
-    assert f'--resume {copied / "epoch_3.pth"}: the checkpoint is damaged: it is truncated' in output
+    assert f'--resume {copied / "epoch_3.pth"}: the checkpoint cannot be used: it is truncated' in output
     output = train(DISTILL, copied, [*options, f'load_from={copied / "epoch_3.pth"}'], code=1)
-    assert f"load_from='{copied / 'epoch_3.pth'}': the checkpoint is damaged" in output
+    assert f"load_from='{copied / 'epoch_3.pth'}': the checkpoint cannot be used" in output
     empty(copied / 'epoch_2.pth')
     output = train(DISTILL, copied, options, '--resume', code=1)
-    assert f'None in {copied} can be read' in output
+    assert f'None in {copied} can be used' in output
 
 
 def test_without_its_pointer_the_newest_checkpoint_is_found(options, whole, copied):

@@ -1,7 +1,7 @@
 """Losses and rewards that are not finite."""
 
 import torch
-from runs import DISTILL, assert_same_weights, fault, start_ranks, train, weights
+from runs import DISTILL, assert_same_weights, fault, train, train_in_two, weights
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(options, whole, tmp_path, digits):
@@ -37,19 +37,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(options, whole, tmp
 
 def test_all_processes_stop_or_skip_together(options, tmp_path):
     options = [*options, 'train_cfg.max_epochs=1']
-    runs = start_ranks(DISTILL, tmp_path / 'stops', options + fault('no_number', 2, rank=1))
-    for run in runs:
-        assert run.end() == 1
-        assert 'Rank 1: loss_task is [nan]' in run.output
-        assert 'Rank 0:' not in run.output
+    for output in train_in_two(DISTILL, tmp_path / 'stops', options + fault('no_number', 2, rank=1), code=1):
+        assert 'Rank 1: loss_task is [nan]' in output
+        assert 'Rank 0:' not in output
     kept = {path.name for path in (tmp_path / 'stops').glob('*.pth')}
     assert kept == {'non_finite_iter_2.pth', 'non_finite_iter_2_rank1.pth'}
 
     skip = ['default_hooks.finite_loss.max_skipped=1']
-    runs = start_ranks(DISTILL, tmp_path / 'skips', options + fault('no_number', 2, rank=1) + skip)
-    for run in runs:
-        assert run.end() == 0, run.output
-    assert 'The step is skipped, 1 in a row' in runs[0].output
+    output, _ = train_in_two(DISTILL, tmp_path / 'skips', options + fault('no_number', 2, rank=1) + skip)
+    assert 'The step is skipped, 1 in a row' in output
     assert all(value.isfinite().all() for value in weights(tmp_path / 'skips' / 'epoch_1.pth').values())
 
 

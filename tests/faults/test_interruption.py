@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 from mmcls.engine.interruption import EXIT_CODE, SIGNALS, exit_on_signals
-from runs import DISTILL, Run, assert_same_weights, fault, start_ranks, train, wait_for
+from runs import DISTILL, Run, assert_same_weights, fault, train, train_in_two, wait_for
 
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune.py'
 
@@ -40,18 +40,12 @@ def test_a_signal_to_all_processes_of_a_run_with_workers(options, whole, tmp_pat
     assert_same_weights(work_dir / 'epoch_3.pth', whole / 'epoch_3.pth')
 
 
-def test_a_signal_to_one_of_two_processes_stops_both(options, tmp_path):
-    # Each process has running statistics of its own, of which the end of an epoch takes the mean.
-    options = [*options, 'default_hooks.sync_buffers.type=SyncBuffersHook', 'train_cfg.max_epochs=2']
-    for run in start_ranks(DISTILL, tmp_path / 'whole', options):
-        assert run.end() == 0, run.output
+def test_a_signal_to_one_of_two_processes_stops_both(options_of_two, whole_of_two, tmp_path):
     work_dir = tmp_path / 'run'
-    for run in start_ranks(DISTILL, work_dir, options + fault('SIGUSR1', 4, rank=1)):
-        assert run.end() == EXIT_CODE, run.output
+    train_in_two(DISTILL, work_dir, options_of_two + fault('SIGUSR1', 4, rank=1), code=EXIT_CODE)
     assert interrupted(work_dir)['iter'] == 4
-    for run in start_ranks(DISTILL, work_dir, options, '--resume'):
-        assert run.end() == 0, run.output
-    assert_same_weights(work_dir / 'epoch_2.pth', tmp_path / 'whole' / 'epoch_2.pth')
+    train_in_two(DISTILL, work_dir, options_of_two, '--resume')
+    assert_same_weights(work_dir / 'epoch_2.pth', whole_of_two / 'epoch_2.pth')
 
 
 def test_an_iteration_based_run_stops_after_an_optimizer_step(options, tmp_path):

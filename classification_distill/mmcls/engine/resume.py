@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.runner.checkpoint import get_torch_safe_globals
 
 from .interruption import CHECKPOINT as INTERRUPTED
 from .launch import refuse_code_in_checkpoints
@@ -37,7 +38,7 @@ def settle_checkpoint(config: Config) -> list[str]:
         if not Path(path).is_file():
             raise FileNotFoundError(f'{source}: there is no such file in {Path.cwd()}.')
         if problem := find_damage(Path(path)):
-            raise DamagedCheckpointError(f'{source}: the checkpoint is damaged: {problem}.')
+            raise DamagedCheckpointError(f'{source}: the checkpoint cannot be used: {problem}.')
     return []
 
 
@@ -48,10 +49,10 @@ def _find_newest(work_dir: Path) -> tuple[str | None, list[str]]:
         problem = find_damage(path)
         if problem is None:
             return str(path), problems
-        problems.append(f'The checkpoint {path} is damaged: {problem}. The one before it is used.')
+        problems.append(f'The checkpoint {path} cannot be used: {problem}. The one before it is used.')
     if problems:
         raise DamagedCheckpointError(
-            '\n'.join([*problems, f'None in {work_dir} can be read. Train without --resume to start anew.'])
+            '\n'.join([*problems, f'None in {work_dir} can be used. Train without --resume to start anew.'])
         )
     return None, []
 
@@ -77,12 +78,14 @@ def find_damage(path: Path) -> str | None:
         return 'it does not exist'
     if path.stat().st_size == 0:
         return 'it is empty'
-    if zipfile.is_zipfile(path):  # torch.save's format, whose checksums cover all of it
+    is_zip = zipfile.is_zipfile(path)  # torch.save's format, whose checksums cover all of it
+    if is_zip:
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        return broken and f'the checksum of {broken} in it is wrong'
+            if broken := archive.testzip():
+                return f'the checksum of {broken} in it is wrong'
     try:
-        torch.load(path, map_location='cpu', weights_only=True)
+        with torch.serialization.safe_globals(get_torch_safe_globals()):
+            torch.load(path, map_location='cpu', weights_only=True, mmap=is_zip)
     except Exception as error:  # damaged bytes raise whatever they happen to
-        return f'it is truncated or no checkpoint ({type(error).__name__}: {error})'
+        return f'it is truncated, or holds more than tensors and plain values ({type(error).__name__})'
     return None

@@ -1,8 +1,11 @@
 """Stopping a run from outside without losing anything."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce, barrier, broadcast, get_rank, get_world_size
@@ -24,8 +27,8 @@ class InterruptionHook(Hook):
     that ends with an optimizer step. ``--resume`` then goes on at the next iteration. A validation that an
     iteration-based run would have done at that very iteration is not made up for.
 
-    Workers of the dataloaders ignore the signals, which a scheduler sends to all processes of a job: the run needs them
-    to finish the iteration, and they end with it.
+    Workers of the dataloaders do not listen to the signals, which a scheduler sends to all processes of a job: the run
+    needs them to finish the iteration.
     """
 
     priority = 'LOWEST'  # the other hooks finish the iteration, or put the checkpoint in order, first
@@ -67,21 +70,27 @@ class InterruptionHook(Hook):
 
 
 def _deafen_workers(loader: DataLoader) -> None:
-    if not isinstance(loader.worker_init_fn, _DeafWorker):
+    if not isinstance(loader.worker_init_fn, _DeafWorker) and sys.platform == 'linux':  # others do not tell the sender
         loader.worker_init_fn = _DeafWorker(loader.worker_init_fn)
 
 
 class _DeafWorker:
-    """A ``worker_init_fn`` after which the worker ignores the signals, for which torch has handlers of its own."""
+    """A ``worker_init_fn`` after which the worker ends by a signal of its parent only."""
 
     def __init__(self, worker_init_fn: Callable[[int], None] | None):
         self.worker_init_fn = worker_init_fn
 
     def __call__(self, worker_id: int) -> None:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        Thread(target=_end_with_parent, daemon=True).start()
         if self.worker_init_fn:
             self.worker_init_fn(worker_id)
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo(SIGNALS).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _buffers_by_rank(model: nn.Module) -> list[dict[str, Tensor]]:
