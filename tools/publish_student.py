@@ -1,6 +1,7 @@
 """Publish the backbone of a distilled student: safetensors, .pth, ONNX, the config and a model card, in a folder."""
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import mmcls  # noqa: F401
 import onnx
 import onnxruntime
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from safetensors.torch import save
 from student_card import find_image_size, write_card
@@ -109,7 +109,7 @@ def publish(student: Student, folder: Path, formats: list[str], image_size: int)
                 results[name] = writers[name]()
         if 'onnx' in results:
             print(f'ONNX Runtime and torch differ by {results["onnx"]:.2g} at most.')
-        Config(student.config).dump(unfinished / 'config.py')
+        (unfinished / 'config.json').write_text(json.dumps(student.config, indent=1))
         write_card(unfinished, folder.name, student, image_size, student.backbone(images))
         unfinished.rename(folder)
 

@@ -68,7 +68,9 @@ def as_code(value) -> str:
     """A config as one writes it, ``dict(type=...)`` first."""
     if isinstance(value, dict):
         items = sorted(value.items(), key=lambda item: item[0] != 'type')
-        return f'dict({", ".join(f"{key}={as_code(item)}" for key, item in items)})'
+        if all(isinstance(key, str) and key.isidentifier() for key in value):
+            return f'dict({", ".join(f"{key}={as_code(item)}" for key, item in items)})'
+        return f'{{{", ".join(f"{key!r}: {as_code(item)}" for key, item in items)}}}'
     if isinstance(value, list):
         return f'[{", ".join(map(as_code, value))}]'
     return repr(value)

@@ -1,5 +1,6 @@
 """What is published of a student, and what the model card says of it."""
 
+import ast
 import json
 import shutil
 from hashlib import sha256
@@ -29,6 +30,7 @@ from publishing import (
     training_config,
 )
 from safetensors.torch import load_file
+from student_card import as_code
 
 CONFIGS = ROOT / 'classification_distill' / 'configs'
 TIMM = {'type': 'TIMMBackbone', 'model_name': 'resnet10t'}
@@ -188,9 +190,15 @@ def test_the_card_says_what_images_and_how_it_was_distilled(decoded, to_rgb, ord
         f'| `student.pth` | `{sha256(Path("student/student.pth").read_bytes()).hexdigest()}` |',
     ):
         assert line in card.splitlines()
-    assert {path.name for path in Path('student').iterdir()} == {'student.pth', 'config.py', 'README.md'}
-    assert Config.fromfile('student/config.py').pretty_text == text
+    assert {path.name for path in Path('student').iterdir()} == {'student.pth', 'config.json', 'README.md'}
+    assert Config.fromfile('student/config.json').pretty_text == text
     assert not any(word in card for word in ('.onnx', '.safetensors'))
+
+
+def test_a_config_is_written_as_code():
+    config = {'norm': {'eps': 1e-5, 'type': 'BN'}, 'stages': {0: [1, (2, 3)], "x': print(): '": None}}
+    assert as_code(config['norm']) == "dict(type='BN', eps=1e-05)"
+    assert ast.literal_eval(as_code(config['stages'])) == config['stages']
 
 
 def test_a_config_can_be_given(capsys):
