@@ -27,6 +27,9 @@ DDPM_EMA_CELEBAHQ_256 = _GOOGLE | {
     'up_block_types': ('UpBlock2D', 'AttnUpBlock2D', *('UpBlock2D',) * 4),
 }
 
+# Those of the hub that configs name.
+HUB = {'google/ddpm-cifar10-32': DDPM_CIFAR10_32, 'google/ddpm-ema-celebahq-256': DDPM_EMA_CELEBAHQ_256}
+
 _CHOSEN = {
     'timestep_policy': {'type': 'ReinforcePolicy'},
     'distill_loss': {'type': 'HintLoss'},

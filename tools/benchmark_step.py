@@ -91,7 +91,7 @@ def peak_memory(model: dict, way: str, batch_size: int) -> int:
 
 
 def _peak_memory_here(model: dict, way: str, batch_size: int) -> int:
-    before = _resident('VmRSS')
+    before = resident('VmRSS')
     step = Step(model, way, batch_size)
     gc.collect()
     if step.device == 'cuda':
@@ -101,10 +101,11 @@ def _peak_memory_here(model: dict, way: str, batch_size: int) -> int:
     # Loading may need more than a step: the kernel forgets its high-water mark.
     Path('/proc/self/clear_refs').write_text('5')
     step.run(2)
-    return _resident('VmHWM') - before
+    return resident('VmHWM') - before
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
+    """Bytes of this process that Linux reports as ``field``: ``VmRSS`` now, ``VmHWM`` at most so far."""
     lines = Path('/proc/self/status').read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 

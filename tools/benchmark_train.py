@@ -4,6 +4,7 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 
 import mmcls  # noqa: F401
 import published_teacher  # noqa: F401
@@ -24,8 +25,9 @@ def measure(config: Config, iterations: int) -> list[dict]:
     rows = []
     for name, settings in ((PUBLISHED, None), *list(ways().items())[:1]):
         print(f'{name}: training ...', file=sys.stderr)
-        with multiprocessing.get_context('spawn').Pool(1) as pool:
-            seconds, waiting, batch_size = pool.apply(_train, (config, settings, iterations))
+        # Not a Pool, whose processes may have no children and so no data loading workers.
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
+            seconds, waiting, batch_size = pool.submit(_train, config, settings, iterations).result()
         median = statistics.median(seconds)
         rows.append({
             'way': name,

@@ -1,14 +1,30 @@
+import dataclasses
+import io
 import json
+import statistics
 import sys
+import time
 
+import benchmark
+import benchmark_data
+import benchmark_processes
+import benchmark_scaling
+import benchmark_shapes
+import benchmark_step
 import published_teacher
 import pytest
 import torch
+from benchmark_scaling import Assumptions
 from mmcls.models import DiffusersTeacher
-from test_train import DISTILL, SMALL, distill_options, run
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config
+from mmengine.model import ExponentialMovingAverage
+from mmpretrain.datasets import CustomDataset
+from mmpretrain.registry import TRANSFORMS
+from test_train import DISTILL, SMALL, TREE, distill_options, run
 
 
-def benchmark(*arguments, check=True):
+def run_benchmark(*arguments, check=True):
     return run(sys.executable, 'tools/benchmark.py', *arguments, check=check)
 
 
@@ -28,7 +44,7 @@ def test_the_published_way_gives_the_same_features_with_more_work(pipeline_folde
 
 def test_step_and_train_measure_both_ways(digits, pipeline_folder, tmp_path):
     teacher = f'model.teacher.pretrained={pipeline_folder}'
-    step = benchmark(
+    step = run_benchmark(
         'step', DISTILL, '--batch-size', '4', '--rounds', '1', '--json', str(tmp_path / 'step.json'),
         '--cfg-options', teacher, *SMALL,
     )  # fmt: skip
@@ -42,9 +58,10 @@ def test_step_and_train_measure_both_ways(digits, pipeline_folder, tmp_path):
     assert published['step_flops'] - ours['step_flops'] == saved
     assert '| channels_last, compile |' in step.stdout
 
-    train = benchmark(
+    train = run_benchmark(
         'train', DISTILL, '--iterations', '3', '--json', str(tmp_path / 'train.json'),
         '--cfg-options', *distill_options(digits, pipeline_folder), 'train_dataloader.batch_size=8',
+        'train_dataloader.num_workers=1',
     )  # fmt: skip
     rows = json.loads((tmp_path / 'train.json').read_text())['rows']
     assert [len(row['seconds']) for row in rows] == [3, 3]
@@ -52,11 +69,133 @@ def test_step_and_train_measure_both_ways(digits, pipeline_folder, tmp_path):
     assert '| ours, float32 |' in train.stdout
 
 
+def test_several_processes_take_turns_with_one(pipeline_folder):
+    config = Config.fromfile(TREE / DISTILL)
+    config.model.teacher.pretrained = pipeline_folder
+    config.model.backbone.update(base_channels=4, stem_channels=4)
+    rows = benchmark_processes.measure(config.model.to_dict(), batch_size=4, processes=2, rounds=2)
+    assert [row['way'] for row in rows] == ['one process', '2 processes, nothing shared', '2 processes']
+    alone, *others = rows
+    assert alone['efficiency'] == alone['processor_efficiency'] == 1
+    for row in rows:
+        assert len(row['seconds']) == len(row['processor_seconds']) == 2
+        images = 4 if row is alone else 8
+        assert row['images_per_second'] == pytest.approx(images / statistics.median(row['seconds']))
+    for row in others:
+        ratios = [one / two for one, two in zip(alone['seconds'], row['seconds'], strict=True)]
+        assert row['efficiency'] == pytest.approx(statistics.median(ratios))
+
+
+@TRANSFORMS.register_module()
+class Slow(BaseTransform):
+    def transform(self, results):
+        time.sleep(0.02)
+        return results
+
+
+def measure_data(workers, step, further=()):
+    config = Config.fromfile(TREE / 'configs/imagenet-hint/ddpm-r18_hint.py')
+    config.train_dataloader.batch_size = 4
+    config.train_dataloader.dataset.pipeline[1:1] = further
+    return benchmark_data.measure(config, 2000, workers, step, batches=4)
+
+
+def test_data_finds_the_same_files_by_folder_and_by_list(tmp_path):
+    benchmark_data.make_files(tmp_path, 2500, with_label=True)
+    scanned, listed = (
+        CustomDataset(data_root=str(tmp_path), data_prefix='train', ann_file=source)
+        for source in benchmark_data.SOURCES.values()
+    )
+    files = [
+        {(d['img_path'], d['gt_label']) for d in map(data.get_data_info, range(2500))} for data in (scanned, listed)
+    ]
+    assert len(files[0]) == 2500
+    assert files[0] == files[1]
+
+
+def test_data_measures_start_up_memory_and_waiting():
+    slow = measure_data([1, 2], step=0.02, further=[{'type': 'Slow'}])
+    expected = [('folder', 1), ('folder', 2), ('ann_file', 1), ('ann_file', 2)]
+    assert [(row['source'], row['workers']) for row in slow] == expected
+    for row in slow:
+        assert row['start_up'] > 0
+        assert row['list_memory'] > 2000 * 60  # a path each
+        assert row['start_up_memory'] > row['list_memory']
+        assert 2**20 < row['worker_memory'] < 2**30
+    # A batch of four takes one worker 80 ms, and a step 20.
+    assert all(row['data_share'] > 0.5 and row['images_per_second'] < 60 for row in slow if row['workers'] == 1)
+    assert all(row['epoch_boundary'] > 0.08 for row in slow)
+    assert all(row['data_share'] < 0.5 for row in measure_data([2], step=0.5))
+
+
+def test_scaling_counts_what_a_real_step_computes_and_saves(pipeline_folder):
+    config = Config.fromfile(TREE / DISTILL)
+    config.model.teacher.pretrained = pipeline_folder
+    config.optim_wrapper.optimizer = {'type': 'SGD', 'lr': 0.1, 'momentum': 0.9}
+    config.custom_hooks = [{'type': 'EMAHook'}]
+    counted = benchmark_shapes.count(config)
+    model = config.model.to_dict() | {'data_preprocessor': config.data_preprocessor}
+    step = benchmark_step.Step(model, 'ours, float32', batch_size=4)
+    flops = step.flops()
+    assert counted['teacher_flops'] == flops['teacher']
+    assert sum(value for key, value in counted.items() if key.endswith('_flops')) == pytest.approx(
+        flops['step'], rel=0.01
+    )
+    average = ExponentialMovingAverage(step.model)
+    file = io.BytesIO()
+    states = {'model': step.model, 'average': average, 'optimizer': step.optimizer}
+    torch.save({name: part.state_dict() for name, part in states.items()}, file)
+    assert counted['checkpoint'] == pytest.approx(file.tell(), rel=0.02)
+
+
+def test_scaling_says_what_limits_first():
+    config = Config.fromfile(TREE / 'configs/imagenet-hint/ddpm-r18_hint.py')
+    counted = {'teacher_flops': 9e11, 'forward_flops': 2e10, 'backward_flops': 8e10, 'gradients': 50e6,
+               'checkpoint': 2e8, 'messages': 4}  # fmt: skip
+    base = Assumptions(tflops=100, images_per_core=100, boundary=0, disk=1e9, failure=1e12, latency=0)
+
+    def limit(gpus, **assume):
+        return benchmark_scaling.simulate(counted, config, gpus, dataclasses.replace(base, **assume))
+
+    one = limit(1)
+    assert one['compute'] == pytest.approx(32 * 1e12 / 100e12)  # 0.32 s, in which 8 workers load 256 images
+    assert (one['exposed'], one['waiting'], one['efficiency']) == (0, 0, pytest.approx(1))
+    assert limit(64, images_per_core=10)['waiting'] == pytest.approx(0.4 - 0.32)
+    assert limit(64, images_per_core=10)['limit'].startswith('loading, 20')
+    # 64 GPUs: 7/4 of the gradients inside of a node, 7/4 between nodes; 25.6 ms of them behind the backward pass.
+    assert limit(64, inside=1e9, network=1.0)['exposed'] == pytest.approx(1.75 * 0.05 - 0.0256)
+    assert limit(64, network=0.1)['limit'].startswith('all-reduce')
+    assert limit(64, boundary=1e3)['limit'].startswith('epoch boundary')
+    assert limit(64, disk=1e-3)['limit'].startswith('checkpoint')
+    failing = limit(64, failure=64.0, disk=0.1)  # one an hour, 2 s to write
+    assert failing['interval'] == pytest.approx((2 * 2 * 3600) ** 0.5)
+    assert failing['limit'].startswith('failures')
+    assert limit(2**16)['limit'] == 'data set: less than a batch'
+
+
+def test_scaling_prints_a_column_a_number_of_gpus(monkeypatch, capsys):
+    monkeypatch.chdir(TREE)
+    config = 'configs/cifar10-hint/ddpm-r18_hint.py'
+    arguments = ['scaling', '--gpus', '8', '512', '--assume', 'tflops=40', '--', config]
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *arguments])
+    benchmark.main()
+    printed = capsys.readouterr().out
+    assert '| GPUs | 8 | 512 |\n| --- | --- | --- |\n| images a step | 1,024 | 65,536 |' in printed
+    assert 'tflops 40' in printed
+
+
 @pytest.mark.parametrize(('arguments', 'message'), [
     (('step', 'cifar'), 'neither a preset (cifar10, celebahq, adm64, adm256) nor a config file'),
+    (('processes', 'cifar'), 'neither a preset (cifar10, celebahq, adm64, adm256) nor a config file'),
     (('train', 'configs/_base_/default_runtime.py'), 'its model is not a RepFusion'),
+    (('data', 'configs/cifar10-hint/ddpm-r18_hint.py'), 'its training set CIFAR10 is none of files in folders'),
+    (('scaling', DISTILL), 'its training set is none of ImageNet, CIFAR10'),
+    (('scaling', 'configs/cifar10-hint/ddpm-r18_hint.py', '--assume', 'flops=1'), 'not flops'),
 ])  # fmt: skip
-def test_wrong_arguments_are_refused(arguments, message):
-    done = benchmark(*arguments, check=False)
-    assert done.returncode == 2
-    assert message in ' '.join(done.stderr.split())
+def test_wrong_arguments_are_refused(arguments, message, monkeypatch, capsys):
+    monkeypatch.chdir(TREE)
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main()
+    assert stopped.value.code == 2
+    assert message in ' '.join(capsys.readouterr().err.split())
