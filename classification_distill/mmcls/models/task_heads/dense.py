@@ -77,6 +77,10 @@ class HeatmapHead(DenseHead):
 
     def __init__(self, num_keypoints: int, in_channels: int, loss_weight: float = 1.0):
         super().__init__(num_keypoints, in_channels, loss_weight)
+        # Random predictions would cost some fifty times as much as zeros, and the policy would settle where they are
+        # weakest before the layer has learned anything.
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
 
     def loss(
         self, features: Sequence[Tensor], data_samples: list[BaseDataElement], views: Sequence[Sequence[Tensor]] = ()
