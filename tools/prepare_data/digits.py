@@ -52,8 +52,8 @@ def write_digits(folder: Path) -> None:
         lines = [f'{names[i]} {labels[i]}\n' for i in sorted(indices)]
         (partial / 'meta' / f'{name}.txt').write_text(''.join(lines))
     written = {path.relative_to(partial) for path in partial.rglob('*')}
-    names = (path.relative_to(folder) for path in folder.rglob('*'))
-    if others := [str(name) for name in islice((name for name in names if name not in written), 6)]:
+    present = (path.relative_to(folder) for path in folder.rglob('*'))
+    if others := [str(path) for path in islice((path for path in present if path not in written), 6)]:
         shutil.rmtree(partial)
         raise DataError(f'{folder} holds something else: {first(others)}. Give a folder of its own.')
     shutil.rmtree(folder, ignore_errors=True)
