@@ -3,6 +3,7 @@
 import json
 
 from processes import run_tool
+from report.results import final_metrics
 from report.runs import find_runs
 
 
@@ -17,6 +18,18 @@ def test_a_resumed_run_is_one_curve(tmp_path):
     write('20260101_000001', [{**row, 'loss': 10 + i, 'iter': i} for i in (2, 3, 4)], end='\n{"loss": 14, "it')
     (run,) = find_runs([tmp_path])
     assert [(row['iter'], row.get('loss')) for row in run.rows] == [(1, 1), (2, 12), (3, 13), (4, 14)]
+
+
+def test_the_newest_test_and_the_last_validation_are_the_results(tmp_path):
+    for start, accuracy in (('20260101_000001', 50.0), ('20260101_000002', 60.0)):  # as tools/test.py leaves them
+        (tmp_path / start).mkdir()
+        (tmp_path / start / f'{start}.json').write_text(json.dumps({'accuracy/top1': accuracy, 'time': 1.0}))
+    rows = [{'lr': 0.1, 'epoch': 1, 'iter': 5, 'loss': 2.0}, {'accuracy/top1': 40.0, 'time': 1.0, 'step': 1}]
+    path = tmp_path / '20260101_000000/vis_data/scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
+    (run,) = find_runs([tmp_path])
+    assert final_metrics(run) == {'accuracy/top1': 40.0, 'test accuracy/top1': 60.0, 'loss': 2.0}
 
 
 def test_what_is_no_run_is_refused(tmp_path):

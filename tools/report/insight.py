@@ -95,6 +95,8 @@ def _pictures(model: nn.Module, inputs: Tensor) -> np.ndarray:
 
 
 def _look_at_distillation(model: nn.Module, before: nn.Module, dataset: Dataset) -> Insight:
+    if model.teacher.class_conditioning.mode == 'true':
+        model.teacher.class_conditioning.set_dataset_classes(dataset.metainfo['classes'])
     inputs, data_samples = _read(model, dataset, np.linspace(0, len(dataset) - 1, NUM_IMAGES))
     timesteps = spread_timesteps(model.teacher.num_timesteps)
     untrained, after = _before_and_after(model, before, inputs)
