@@ -5,7 +5,16 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 bash "$ROOT/tools/install.sh"
 source "$ROOT/tools/python.sh"
 cd "$ROOT"
+# tests/slurm starts a Slurm of its own.
+if ! PATH=$PATH:/usr/sbin command -v slurmctld >/dev/null; then
+    slurm() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; }
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && { slurm || { apt-get update -qq && slurm; }; }; then
+        echo "Slurm was installed for tests/slurm."
+    else
+        echo "The tests in tests/slurm are skipped: Slurm is not installed, and only root can do that, by apt-get." >&2
+    fi
+fi
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 # One thread a process: several threads on a small machine are far slower as soon as anything else runs.
-OMP_NUM_THREADS=1 exec "$PYTHON" -m pytest --numprocesses auto --maxprocesses 4 "$@"
+OMP_NUM_THREADS=1 exec "$PYTHON" -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup "$@"

@@ -19,8 +19,9 @@ FACE_PARSING = next((ROOT / 'segmentation/configs/celebahq_mask').glob('*.py'))
 # One worker starts Slurm and does the run that the others are compared with.
 pytestmark = pytest.mark.xdist_group('several_nodes')
 
-# Nothing random in a step, no statistics over a process's own batch, and an optimizer that shows it when gradients are
-# summed instead of averaged: the global batch is all that counts then.
+# The global batch is all that counts here: nothing is random in a step, all images are read at one timestep, batch norm
+# keeps the statistics it starts with (its own batch is all that a process knows), and SGD, unlike Adam, shows it when
+# gradients are summed instead of averaged. The sampler deals out a global batch's images to the processes.
 CONFIG = """
 _base_ = '{tree}/configs/digits-hint/ddpm-r18_hint.py'
 custom_imports = dict(imports=['mmcls', 'several_nodes'])
@@ -31,8 +32,8 @@ train_dataloader = val_dataloader = test_dataloader = dict(batch_size={batch_siz
 model = dict(
     teacher=dict(pretrained='{pipeline}'),
     timestep_policy=dict(_delete_=True, type='FixedPolicy', timestep=50),
-    backbone=dict(base_channels=4, stem_channels=4, norm_cfg=dict(type='GN', num_groups=2)))
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.05, momentum=0.9))
+    backbone=dict(base_channels=4, stem_channels=4, norm_eval=True))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01, momentum=0.9))
 train_cfg = dict(max_epochs=12, val_interval=12)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=12))
 """
@@ -100,7 +101,7 @@ def test_four_tasks_on_two_nodes_train_to_the_losses_of_one_process(slurm, write
     run('bash', 'tools/slurm_train.sh', 'debug', 'distil', config, tmp_path, env=env)
     assert [record['node'] for record in records(tmp_path)] == ['node1', 'node1', 'node2', 'node2']
     assert len(losses(tmp_path)) == len(losses(one_process)) == ITERATIONS
-    assert torch.allclose(losses(tmp_path)[:5], losses(one_process)[:5], atol=1e-4, rtol=0)
+    assert torch.allclose(losses(tmp_path), losses(one_process), atol=1e-4, rtol=0)
 
 
 def test_a_test_job_on_a_partition_without_gpus(slurm, write_config, one_process, tmp_path):
@@ -138,8 +139,9 @@ def test_a_batch_job_is_stopped_by_its_time_limit_and_comes_back_until_it_is_don
     assert 'it goes back into the queue' in said
     assert 'Restarts=1' in output('scontrol', 'show', 'job', job, env=slurm)
     assert [row['step'] for row in scalars(tmp_path) if 'loss' in row] == list(range(1, ITERATIONS + 1))
+    stopped = weights(tmp_path)
     for key, value in weights(one_process).items():
-        assert torch.allclose(value.double(), weights(tmp_path)[key].double(), atol=1e-4), key
+        assert torch.allclose(value.double(), stopped[key].double(), atol=1e-5), key
 
 
 @pytest.mark.parametrize(
@@ -167,4 +169,4 @@ def test_two_nodes_by_torchrun_train_to_the_losses_of_one_process(write_config, 
         said = node.communicate(timeout=600)[1]
         assert node.returncode == 0, said[-5000:]
     assert len(records(tmp_path)) == 2
-    assert torch.allclose(losses(tmp_path)[:5], losses(one_process)[:5], atol=1e-4, rtol=0)
+    assert torch.allclose(losses(tmp_path), losses(one_process), atol=1e-4, rtol=0)
