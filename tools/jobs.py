@@ -117,7 +117,8 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
                 job.mark_done()
                 number = total - len(waiting) - len(running)
                 seconds = time.monotonic() - started_at[process]
-                print(f'\r\033[K[{number}/{total}] {job.name} ({seconds:.0f} s)', flush=True)
+                clear = '\r\033[K' if sys.stdout.isatty() else ''
+                print(f'{clear}[{number}/{total}] {job.name} ({seconds:.0f} s)', flush=True)
             if running and sys.stdout.isatty():
                 states = '; '.join(f'{job.name}: {job.progress()}' for job in running.values())
                 print(f'\r\033[K{states[:100]}', end='', flush=True)
@@ -143,11 +144,11 @@ def _start(job: Job) -> subprocess.Popen:
             stdout=log,
             stderr=log,
             env=environment,
-            preexec_fn=_end_with_parent if sys.platform == 'linux' else None,
+            preexec_fn=end_with_parent if sys.platform == 'linux' else None,
         )
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A run must not outlive its parent: the next call would start it a second time in the same folder."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 

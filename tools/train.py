@@ -4,6 +4,7 @@ import argparse
 
 import torch
 from mmcls.engine.data_check import check_data
+from mmcls.engine.dry_run import dry_run
 from mmcls.engine.interruption import exit_on_signals
 from mmcls.engine.launch import add_common_arguments, build_runner, load_config
 from mmcls.engine.pretrained import check_pretrained_weights
@@ -27,6 +28,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--allow-partial-init', action='store_true', help='go on where a pretrained checkpoint fits only in part'
+    )
+    parser.add_argument(
+        '--dry-run', action='store_true', help='build everything, try one step, print what it costs, and stop'
     )
     return parser.parse_args()
 
@@ -62,6 +66,8 @@ def main() -> None:
     args = parse_args()
     config = load_config(args)
     apply_arguments(config, args)
+    if args.dry_run:
+        return dry_run(config, args.allow_partial_init)
     with locked_work_dir(config.work_dir, args.launcher):
         train(config, args)
 

@@ -9,63 +9,17 @@ directory, which is ``work_dirs/transfer/<distillation>/<downstream config>`` of
 import argparse
 import copy
 import os
-import shlex
-import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from mmcls.engine.data_check import check_data
 from mmcls.engine.launch import refuse_code_in_checkpoints
 from mmcls.engine.pretrained import PretrainedWeightsError, check_pretrained_weights
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from steps import Run, Step, run_steps
 
 PREFIX = 'student.backbone.'
-
-
-@dataclass
-class Run:
-    """A config of a tree and where its training ends.
-
-    Attributes:
-        tree: Folder that commands run in: the one that holds ``configs``.
-        path: Config file, relative to ``tree``.
-        config: The loaded config.
-        work_dir: Work directory, relative to ``tree``.
-    """
-
-    tree: Path
-    path: str
-    config: Config
-    work_dir: str
-
-    @classmethod
-    def from_file(cls, path: str) -> 'Run':
-        tree, configs, name = os.path.abspath(path).rpartition('/configs/')
-        if not configs or not os.path.isfile(path):
-            raise SystemExit(f'There is no config {path!r} in {Path.cwd()}; it must lie in the configs of a tree.')
-        config = Config.fromfile(path)
-        work_dir = config.get('work_dir') or f'work_dirs/{Path(name).stem}'
-        return cls(Path(tree), f'configs/{name}', config, work_dir)
-
-    @property
-    def checkpoint(self) -> str:
-        """What a finished training leaves, relative to ``tree``."""
-        train_cfg = self.config.train_cfg
-        last = f'epoch_{train_cfg.max_epochs}' if 'max_epochs' in train_cfg else f'iter_{train_cfg.max_iters}'
-        return f'{self.work_dir}/{last}.pth'
-
-    @property
-    def finished(self) -> bool:
-        return (self.tree / self.checkpoint).is_file()
-
-    def train_command(self, gpus: int, *arguments: str) -> list[str]:
-        return ['bash', 'tools/dist_train.sh', self.path, str(gpus), '--resume', *arguments]
-
-    def test_command(self, gpus: int, *arguments: str) -> list[str]:
-        return ['bash', 'tools/dist_test.sh', self.path, self.checkpoint, str(gpus), *arguments]
 
 
 def find_init_cfg(node, path: str = 'model') -> str | None:
@@ -128,21 +82,14 @@ def transfer(distillation: Run, downstream: Run, options: dict[str, str], gpus: 
     """Run what is not finished, and test."""
     folder = ['--work-dir', downstream.work_dir]
     settings = ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+    metrics = ['--out', f'{downstream.work_dir}/metrics.json']
     steps = [
-        (distillation, distillation.finished, distillation.train_command(gpus)),
-        (downstream, downstream.finished, downstream.train_command(gpus, *folder, *settings)),
-        (downstream, False, downstream.test_command(gpus, *folder, '--out', f'{downstream.work_dir}/metrics.json')),
+        Step(distillation.tree, distillation.train_command(gpus), distillation.finished),
+        Step(downstream.tree, downstream.train_command(gpus, *folder, *settings), downstream.finished),
+        Step(downstream.tree, downstream.test_command(gpus, *folder, *metrics)),
     ]
-    lines = ['set -e  # commented out: was finished before']
-    for run, finished, command in steps:
-        lines.append(f'{"# " if finished else ""}(cd {shlex.quote(str(run.tree))} && {shlex.join(command)})')
     work_dir = downstream.tree / downstream.work_dir
-    work_dir.mkdir(parents=True, exist_ok=True)
-    (work_dir / 'commands.sh').write_text('\n'.join([*lines, '']))
-    for (run, finished, command), line in zip(steps, lines[1:], strict=True):
-        print(line, flush=True)
-        if not finished and (code := subprocess.run(command, cwd=run.tree).returncode):
-            raise SystemExit(f'Failed with exit code {code}: {line}\nOnce mended, the same call goes on there.')
+    run_steps(steps, work_dir / 'commands.sh')
     print(f'{work_dir}: {downstream.checkpoint.rpartition("/")[2]}, metrics.json, commands.sh')
 
 

@@ -49,8 +49,8 @@ def load_config(args: argparse.Namespace) -> Config:
     return config
 
 
-def build_runner(config: Config) -> Runner:
-    """Build the Runner, with or without GPUs, in one process or several; at a terminal with a progress line.
+def build_runner(config: Config, progress: bool = True) -> Runner:
+    """Build the Runner, with or without GPUs, in one process or several; at a terminal with a ``progress`` line.
 
     Raises:
         ValueError: When a diffusion model would see red as blue.
@@ -71,7 +71,7 @@ def build_runner(config: Config) -> Runner:
             'broadcast_buffers': False,
             'find_unused_parameters': config.get('find_unused_parameters', False),
         }
-    return (TerminalRunner if on_terminal() else Runner).from_cfg(config)
+    return (TerminalRunner if progress and on_terminal() else Runner).from_cfg(config)
 
 
 def add_run_hooks(config: Config) -> None:

@@ -1,9 +1,12 @@
 """Loading of a teacher's diffusers pipeline."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from diffusers import DiffusionPipeline
+from huggingface_hub import model_info, try_to_load_from_cache
 
 
 def load_pipeline(
@@ -21,6 +24,29 @@ def load_pipeline(
         FileNotFoundError: When ``pretrained`` is a folder without a pipeline, or cannot be fetched from the hub.
         ValueError: When a component is of another class.
     """
+    with _explained(pretrained):
+        _check_family(pretrained, pipeline_class, networks)
+        return pipeline_class.from_pretrained(pretrained, **components)
+
+
+def find_teacher_type(pretrained: str) -> str:
+    """Type of the teacher that reads a pipeline, by its components; whether it fits is for the teacher to check.
+
+    Args:
+        pretrained: Hub id, or the folder of a saved pipeline.
+
+    Raises:
+        FileNotFoundError: As :func:`load_pipeline`.
+    """
+    with _explained(pretrained):
+        index = DiffusionPipeline.load_config(pretrained)
+    marks = {'transformer': 'DiTTeacher', 'text_encoder': 'StableDiffusionTeacher', 'vqvae': 'LatentTeacher'}
+    return next((teacher for component, teacher in marks.items() if component in index), 'DiffusersTeacher')
+
+
+@contextmanager
+def _explained(pretrained: str) -> Iterator[None]:
+    """Say what was looked for where diffusers finds nothing."""
     folder = Path(pretrained)
     if not str(pretrained):
         raise FileNotFoundError('teacher.pretrained is empty: give a hub id or the folder of a diffusers pipeline.')
@@ -30,8 +56,9 @@ def load_pipeline(
             'folder that pipeline.save_pretrained() wrote.'
         )
     try:
-        _check_family(pretrained, pipeline_class, networks)
-        return pipeline_class.from_pretrained(pretrained, **components)
+        if not folder.exists():
+            _ask_hub(pretrained)
+        yield
     except OSError as error:
         if folder.exists():
             raise FileNotFoundError(f'The diffusers pipeline in {pretrained!r} does not load: {error}') from error
@@ -40,6 +67,15 @@ def load_pipeline(
             'Check the spelling; without a network, copy the pipeline folder to this machine and give its path. '
             f'({_root_cause(error)})'
         ) from error
+
+
+def _ask_hub(pretrained: str) -> None:
+    """Once, where nothing is cached: diffusers tries for half a minute to reach a hub that cannot be reached."""
+    try:
+        if try_to_load_from_cache(pretrained, 'model_index.json') is None:
+            model_info(pretrained, timeout=10)
+    except Exception as error:  # of the client, whose versions have several
+        raise OSError(f'The hub gave no {pretrained!r}.') from error
 
 
 def _root_cause(error: BaseException) -> str:

@@ -1,0 +1,137 @@
+"""``tools/train.py --dry-run``: build all that a training builds, try one step, and say what it costs."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmpretrain.registry import LOOPS
+from torch.utils.data import DataLoader
+
+from .data_check import check_data
+from .launch import build_runner
+from .pretrained import check_pretrained_weights
+from .resume import settle_checkpoint
+from .step_cost import StepCost, measure_step
+
+IMAGES = 4  # as many as losses need that compare images with each other
+
+
+def dry_run(config: Config, allow_partial_init: bool = False) -> None:
+    """Print what a training of ``config`` costs; nothing is left behind.
+
+    Raises:
+        SystemExit: With a sentence for each problem that would end the training.
+    """
+    problems: list[str] = []
+    with _noting(problems):
+        check_data(config, ['train', 'val'])
+    with _noting(problems):
+        settle_checkpoint(config)
+    with tempfile.TemporaryDirectory(prefix='dry_run_') as folder:
+        config.merge_from_dict({'work_dir': folder, 'log_level': 'WARNING'})
+        with _noting(problems):
+            _replace_loop(config)
+            runner = build_runner(config, progress=False)
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            check_pretrained_weights(model, config, allow_partial_init)
+        if not problems:
+            with _noting(problems):
+                runner.train()
+    if problems:
+        raise SystemExit('\n'.join(['This training would fail.', *problems]))
+    if is_main_process():
+        print('\n'.join(_describe(runner.train_loop)))
+
+
+class _Trial:
+    """Instead of the training: a step on a few images, and a validation of them."""
+
+    cost: StepCost
+
+    def run(self) -> None:
+        runner = self.runner
+        runner.call_hook('before_train')
+        images, batch = _load(self.dataloader)
+        self.cost = measure_step(runner, batch, images, self.dataloader.batch_size)
+        if runner.val_loop is not None:
+            _, batch = _load(runner.val_dataloader)
+            runner.model.eval()
+            with torch.no_grad():
+                runner.model.val_step(batch)
+
+
+@LOOPS.register_module()
+class DryEpochLoop(_Trial, EpochBasedTrainLoop):
+    """Takes the place of ``EpochBasedTrainLoop``."""
+
+
+@LOOPS.register_module()
+class DryIterLoop(_Trial, IterBasedTrainLoop):
+    """Takes the place of ``IterBasedTrainLoop``."""
+
+
+def _replace_loop(config: Config) -> None:
+    settings = config.train_cfg
+    by_epoch = settings.pop('by_epoch', True)
+    name = settings.pop('type', 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop')
+    loops = {'EpochBasedTrainLoop': 'DryEpochLoop', 'IterBasedTrainLoop': 'DryIterLoop'}
+    if name not in loops:
+        raise ValueError(f'train_cfg.type={name!r}: --dry-run knows {" and ".join(loops)}.')
+    settings.type = f'mmpretrain.{loops[name]}'
+    # Few images are loaded, and at once.
+    config.train_dataloader.update(num_workers=0, persistent_workers=False)
+    config.train_dataloader.pop('prefetch_factor', None)
+
+
+@contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    """Whatever is raised is what a dry run is to find."""
+    try:
+        yield
+    except Exception as error:
+        message = error.args[0] if isinstance(error, KeyError) else error
+        known = isinstance(error, OSError | ValueError | LookupError)
+        problems.append(str(message) if known else f'{type(error).__name__}: {message}')
+
+
+def _load(dataloader: DataLoader) -> tuple[int, dict]:
+    """A few images, spread over the data set: their number, and the batch of them."""
+    dataset = dataloader.dataset
+    count = min(IMAGES, len(dataset), dataloader.batch_size)
+    indices = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
+    return count, dataloader.collate_fn([dataset[i] for i in indices])
+
+
+def _describe(trial: _Trial) -> Iterator[str]:
+    cost, runner = trial.cost, trial.runner
+    data = [f'{len(trial.dataloader.dataset):,} training images']
+    if runner.val_loop is not None:
+        data.append(f'{len(runner.val_dataloader.dataset):,} validation images')
+    parts = ', '.join(f'{name} {_short(count)}' for name, count in cost.trained.items())
+    device = next(runner.model.parameters()).device
+    yield 'Nothing was trained. All was built, and one step works.'
+    yield f'data        {", ".join(data)}; {runner.max_iters:,} iterations'
+    yield f'parameters  {_short(sum(cost.trained.values()))} trained ({parts}), {_short(cost.frozen)} frozen'
+    yield f'compute     {_short(cost.flops)}FLOP a step of {cost.batch} images, in convolutions and matrix products'
+    yield (
+        f'memory      about {_gib(cost.memory)} GiB on {device}: weights {_gib(cost.weights)}, gradients '
+        f'{_gib(cost.gradients)}, optimizer {_gib(cost.optimizer)}, feature maps {_gib(cost.maps)}'
+    )
+    yield f'            Compute and feature maps were measured on {cost.images} images; kernels need work space, too.'
+
+
+def _short(number: float) -> str:
+    for factor, unit in ((1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
+        if number >= factor:
+            return f'{number / factor:.3g} {unit}'
+    return str(number)
+
+
+def _gib(size: int) -> str:
+    return f'{size / 2**30:.2g}'
