@@ -76,9 +76,11 @@ def build_runner(config: Config, progress: bool = True) -> Runner:
 
 def add_run_hooks(config: Config) -> None:
     """Add the hooks that every run has, whatever its tree. ``default_hooks`` changes them, None leaves one out."""
+    config.setdefault('default_hooks', {})
+    hooks = config.default_hooks
     for name, hook in RUN_HOOKS.items():
-        if config.default_hooks.get(name, {}) is not None:
-            config.default_hooks[name] = {'type': f'mmpretrain.{hook}'} | config.default_hooks.get(name, {})
+        if hooks.get(name, {}) is not None:
+            hooks[name] = {'type': f'mmpretrain.{hook}'} | hooks.get(name, {})
 
 
 def refuse_code_in_checkpoints() -> None:

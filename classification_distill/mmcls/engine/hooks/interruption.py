@@ -35,8 +35,11 @@ class InterruptionHook(Hook):
 
     def before_train(self, runner) -> None:
         self._signal = 0
-        for number in SIGNALS:
-            signal.signal(number, self._remember)
+        self._handlers = {number: signal.signal(number, self._remember) for number in SIGNALS}
+
+    def after_train(self, runner) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def before_train_epoch(self, runner) -> None:
         _deafen_workers(runner.train_dataloader)
