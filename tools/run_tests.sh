@@ -11,10 +11,10 @@ if ! PATH=$PATH:/usr/sbin command -v slurmctld >/dev/null; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && { slurm || { apt-get update -qq && slurm; }; }; then
         echo "Slurm was installed for tests/slurm."
     else
-        echo "The tests in tests/slurm are skipped: Slurm is not installed, and only root can do that, by apt-get." >&2
+        echo "Slurm is not installed, and could not be (that takes root and apt-get): tests/slurm is skipped." >&2
     fi
 fi
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 # One thread a process: several threads on a small machine are far slower as soon as anything else runs.
-OMP_NUM_THREADS=1 exec "$PYTHON" -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup "$@"
+OMP_NUM_THREADS=1 exec "$PYTHON" -m pytest --numprocesses auto --maxprocesses 4 "$@"

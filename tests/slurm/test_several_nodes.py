@@ -16,9 +16,6 @@ TREE = ROOT / 'classification_distill'
 ITERATIONS = 60
 FACE_PARSING = next((ROOT / 'segmentation/configs/celebahq_mask').glob('*.py'))
 
-# One worker starts Slurm and does the run that the others are compared with.
-pytestmark = pytest.mark.xdist_group('several_nodes')
-
 # The global batch is all that counts here: nothing is random in a step, all images are read at one timestep, batch norm
 # keeps the statistics it starts with (its own batch is all that a process knows), and SGD, unlike Adam, shows it when
 # gradients are summed instead of averaged. The sampler deals out a global batch's images to the processes.
