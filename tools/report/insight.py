@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from diffusers.utils.logging import disable_progress_bar
 from mmcls.engine.data_check import check_data
 from mmcls.engine.feature_pictures import pca_colors, spread_timesteps, student_colors, teacher_colors
 from mmcls.engine.launch import refuse_code_in_checkpoints
@@ -53,6 +54,7 @@ def look_into(run: Run) -> Insight | str:
         return f'There is no checkpoint in {run.folder}.'
     refuse_code_in_checkpoints()
     MMLogger.get_instance('report', log_level='WARNING')
+    disable_progress_bar()  # of diffusers
     init_default_scope('mmpretrain')
     config = Config(copy.deepcopy(run.config))
     split = 'val' if config.get('val_dataloader') else 'train'
