@@ -1,5 +1,6 @@
 """What distillation from any teacher shares: the student, and how its features meet the teacher's."""
 
+import difflib
 from collections.abc import Sequence
 
 import torch
@@ -69,11 +70,11 @@ class BaseDistiller(BaseClassifier):
                 "The student's maps are (N, h, w, C), as timm's Swin returns them; expected (N, C, h, w): use "
                 "MMPretrain's own backbone of that name."
             )
-        connector = connector or {'type': MODELS.get(distill_loss['type']).connector}
+        connector = connector or {'type': find_class('distill_loss', distill_loss).connector}
         self.connectors, self.distill_losses = nn.ModuleList(), nn.ModuleList()
         for feature, channels in zip(student_features, teacher_channels.values(), strict=True):
-            self.connectors.append(_build_for(connector, feature.shape[1], channels))
-            self.distill_losses.append(_build_for(distill_loss, feature.shape[1], channels))
+            self.connectors.append(_build_for('connector', connector, feature.shape[1], channels))
+            self.distill_losses.append(_build_for('distill_loss', distill_loss, feature.shape[1], channels))
         self._names = tuple(name.replace('.', '_') for name in teacher_channels)
 
     def distill(
@@ -100,7 +101,20 @@ class BaseDistiller(BaseClassifier):
         return features
 
 
-def _build_for(config: dict, student_channels: int, teacher_channels: int) -> nn.Module:
+def find_class(part: str, config: dict) -> type[nn.Module]:
+    """The class that the config of a model's part names.
+
+    Raises:
+        ValueError: When there is no such type.
+    """
+    found = MODELS.get(config['type'])
+    if found is None:
+        near = difflib.get_close_matches(config['type'], MODELS.module_dict, n=3)
+        raise ValueError(f'{part}.type={config["type"]!r} is not registered. Near ones: {", ".join(near) or "none"}.')
+    return found
+
+
+def _build_for(part: str, config: dict, student_channels: int, teacher_channels: int) -> nn.Module:
     """Build a connector or a loss, told the channels of the pair where it has parameters that depend on them."""
     channels = {'student_channels': student_channels, 'teacher_channels': teacher_channels}
-    return MODELS.build((channels if MODELS.get(config['type']).needs_channels else {}) | config)
+    return MODELS.build((channels if find_class(part, config).needs_channels else {}) | config)

@@ -8,7 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ..images import to_pixels
-from .base import BaseDistiller
+from .base import BaseDistiller, find_class
 from .classifier_teacher import ClassifierTeacher
 
 
@@ -55,7 +55,7 @@ class KDClassifier(BaseDistiller):
                 f'data_preprocessor.to_rgb is {self.data_preprocessor.to_rgb}, that of the teacher '
                 f'{self.teacher.to_rgb}: it would see red as blue. Give both the same.'
             )
-        self._compares_logits = MODELS.get(distill_loss['type']).compares == 'logits'
+        self._compares_logits = find_class('distill_loss', distill_loss).compares == 'logits'
         features = self.find_student_features(image_size, image_size)
         blank = torch.zeros(1, 3, image_size, image_size)
         if self._compares_logits:

@@ -8,7 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ..images import check_diffusion_range, to_diffusion_range
-from .base import BaseDistiller
+from .base import BaseDistiller, find_class
 
 
 @MODELS.register_module()
@@ -54,7 +54,7 @@ class RepFusion(BaseDistiller):
         init_cfg: dict | None = None,
     ):
         super().__init__(backbone, neck, data_preprocessor, init_cfg)
-        if MODELS.get(distill_loss['type']).compares != 'features':
+        if find_class('distill_loss', distill_loss).compares != 'features':
             raise ValueError(
                 f'{distill_loss["type"]} compares logits, and a diffusion model has none: use KDClassifier.'
             )
@@ -155,11 +155,11 @@ class RepFusion(BaseDistiller):
 
 def _build_policy(config: dict, timesteps: dict, image_size: int) -> nn.Module:
     """Build a policy that fits the teacher: its timesteps, and its image size where the policy has a say in that."""
-    if MODELS.get(config['type']).learns:
+    if find_class('timestep_policy', config).learns:
         timesteps = timesteps | {'image_size': image_size}
     return MODELS.build(timesteps | config)
 
 
 def _build_task_head(config: dict, in_channels: int) -> nn.Module:
-    channels = {'in_channels': in_channels} if MODELS.get(config['type']).needs_channels else {}
+    channels = {'in_channels': in_channels} if find_class('task_head', config).needs_channels else {}
     return MODELS.build(channels | config)
