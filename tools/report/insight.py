@@ -53,7 +53,8 @@ def look_into(run: Run) -> Insight | str:
     if run.checkpoint is None:
         return f'There is no checkpoint in {run.folder}.'
     refuse_code_in_checkpoints()
-    MMLogger.get_instance('report', log_level='WARNING')
+    if not MMLogger.check_instance_created('report'):
+        MMLogger.get_instance('report', log_level='WARNING')
     disable_progress_bar()  # of diffusers
     init_default_scope('mmpretrain')
     config = Config(copy.deepcopy(run.config))
