@@ -5,13 +5,16 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 bash "$ROOT/tools/install.sh"
 source "$ROOT/tools/python.sh"
 cd "$ROOT"
-# tests/slurm starts a Slurm of its own.
-if ! PATH=$PATH:/usr/sbin command -v slurmctld >/dev/null; then
-    slurm() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; }
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && { slurm || { apt-get update -qq && slurm; }; }; then
-        echo "Slurm was installed for tests/slurm."
+# tests/slurm starts a Slurm of its own; the report is opened in a browser.
+packages=()
+PATH=$PATH:/usr/sbin command -v slurmctld >/dev/null || packages+=(slurm-wlm munge)
+command -v chromium chromium-browser google-chrome >/dev/null || packages+=(chromium)
+if [ ${#packages[@]} -gt 0 ]; then
+    add() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null; }
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && { add || { apt-get update -qq && add; }; }; then
+        echo "Installed for the tests: ${packages[*]}."
     else
-        echo "Slurm is not installed, and could not be (that takes root and apt-get): tests/slurm is skipped." >&2
+        echo "Not installed, which takes root and apt-get: ${packages[*]}. The tests that need them are skipped." >&2
     fi
 fi
 "$PYTHON" -m ruff check .
