@@ -14,7 +14,7 @@ def test_when_one_process_is_killed_the_launcher_ends_the_others(options_of_two,
     config = tmp_path / 'with_faults.py'
     config.write_text(f"_base_ = '{TREE / DISTILL}'\ncustom_imports = dict(imports=['mmcls', 'fault_hooks'])\n")
     command = ['bash', 'tools/dist_train.sh', config, '2', '--work-dir', work_dir, '--cfg-options']
-    command += [*options_of_two, *fault('SIGKILL', 8, rank=1)]
+    command += [*options_of_two, *fault('SIGKILL', 5, rank=1)]
     environment = os.environ | {'PYTHON': sys.executable, 'PYTHONPATH': str(Path(__file__).parent)}
     result = subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1, result.stderr
@@ -25,7 +25,7 @@ def test_when_one_process_is_killed_the_launcher_ends_the_others(options_of_two,
 
 def test_when_all_are_killed_the_run_goes_on_from_the_last_checkpoint(options_of_two, whole_of_two, tmp_path):
     work_dir = tmp_path / 'run'
-    runs = start_two(DISTILL, work_dir, [*options_of_two, *fault('wait', 8), 'train_dataloader.num_workers=1'])
+    runs = start_two(DISTILL, work_dir, [*options_of_two, *fault('wait', 5), 'train_dataloader.num_workers=1'])
     wait_for(work_dir / 'waits')
     for run in runs:
         os.killpg(run.process.pid, signal.SIGKILL)
