@@ -96,6 +96,7 @@ COLUMNS = {
     'way': ('way', '{}'),
     'source': ('files from', '{}'),
     'start_up': ('start-up, s', '{:.1f}'),
+    'start_up_processor': ('of it working, s', '{:.1f}'),
     'start_up_memory': ('its peak, MiB', lambda value: f'{value / 2**20:.0f}'),
     'list_memory': ('list, MiB', lambda value: f'{value / 2**20:.0f}'),
     'workers': ('workers', '{}'),

@@ -89,10 +89,11 @@ def measure(
         parent: Folder on the disk to measure, for temporary files.
 
     Returns:
-        list[dict]: A row a source and number of workers: ``start_up`` in seconds and ``start_up_memory``, its peak in
-        bytes; ``list_memory``, which workers share; ``worker_memory``, what each has for itself; ``epoch_boundary``,
-        seconds from an epoch's last batch to the next one's first; ``images_per_second`` when nothing else is done;
-        ``data_share`` of the time spent waiting for batches between steps.
+        list[dict]: A row a source and number of workers: ``start_up`` in seconds, ``start_up_processor``, those that
+        the processor worked, and ``start_up_memory``, its peak in bytes; ``list_memory``, which workers share;
+        ``worker_memory``, what each has for itself; ``epoch_boundary``, seconds from an epoch's last batch to the next
+        one's first; ``images_per_second`` when nothing else is done; ``data_share`` of the time spent waiting for
+        batches between steps.
     """
     rows = []
     with tempfile.TemporaryDirectory(dir=parent) as folder:
@@ -115,11 +116,12 @@ def _measure_source(
     gc.collect()
     before = resident('VmRSS')
     Path('/proc/self/clear_refs').write_text('5')
-    start = time.perf_counter()
+    start, processor_start = time.perf_counter(), time.process_time()
     dataset = DATASETS.build(kept | {'data_root': folder, 'data_prefix': 'train', 'ann_file': SOURCES[source]})
     start_up = {
         'source': source,
         'start_up': time.perf_counter() - start,
+        'start_up_processor': time.process_time() - processor_start,
         'start_up_memory': resident('VmHWM') - before,
         'list_memory': dataset.data_bytes.nbytes + dataset.data_address.nbytes,
     }
