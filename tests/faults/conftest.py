@@ -25,6 +25,8 @@ def options(digits, pipeline_folder) -> list[str]:
         'train_cfg.val_interval=3',
         'default_hooks.logger.interval=1',
         'default_hooks.checkpoint.interval=1',
+        'default_hooks.ema.type=EMAHook',
+        'default_hooks.ema.momentum=0.1',
     ]
 
 

@@ -93,7 +93,9 @@ def wait_for(path: Path, timeout: float = 300) -> None:
 
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    return torch.load(checkpoint, weights_only=False)['state_dict']
+    """Averaged weights, and the others as ``module.<name>``."""
+    contents = torch.load(checkpoint, weights_only=False)
+    return contents['state_dict'] | contents['ema_state_dict']
 
 
 def assert_same_weights(one: Path, other: Path) -> None:

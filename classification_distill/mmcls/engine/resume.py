@@ -44,8 +44,12 @@ def settle_checkpoint(config: Config) -> list[str]:
 
 def _find_newest(work_dir: Path) -> tuple[str | None, list[str]]:
     """The newest checkpoint that can be read, None where there is none at all, and the problems of newer ones."""
+    pointer = work_dir / 'last_checkpoint'
+    named = pointer.read_text().strip() if pointer.is_file() else ''
+    if '://' in named:
+        return named, []
     problems = []
-    for path in _candidates(work_dir):
+    for path in _candidates(work_dir, named):
         problem = find_damage(path)
         if problem is None:
             return str(path), problems
@@ -57,19 +61,17 @@ def _find_newest(work_dir: Path) -> tuple[str | None, list[str]]:
     return None, []
 
 
-def _candidates(work_dir: Path) -> list[Path]:
-    """Checkpoints to resume from, the newest first."""
-    pointer = work_dir / 'last_checkpoint'
-    text = pointer.read_text().strip() if pointer.is_file() else ''
-    named = [Path(text)] if text else []
+def _candidates(work_dir: Path, named: str) -> list[Path]:
+    """Checkpoints to resume from: the one that ``last_checkpoint`` names, then the others, the newest first."""
+    first = [Path(named)] if named else []
     others = [
         path
-        for folder in {work_dir, *(path.parent for path in named)}
+        for folder in {work_dir, *(path.parent for path in first)}
         for pattern in ('epoch_*.pth', 'iter_*.pth', INTERRUPTED)
         for path in folder.glob(pattern)
     ]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    return named + [path for path in others if path not in named]
+    return first + [path for path in others if path not in first]
 
 
 def find_damage(path: Path) -> str | None:

@@ -98,9 +98,11 @@ def _end_with_parent() -> None:
 
 def _buffers_by_rank(model: nn.Module) -> list[dict[str, Tensor]]:
     """What each process holds otherwise than the first, whose state the checkpoint is: its running statistics."""
-    buffers = {name: value for name, value in model.state_dict().items() if name in dict(model.named_buffers())}
+    saved = model.state_dict().keys()
     own = {}
-    for name, buffer in buffers.items():
+    for name, buffer in model.named_buffers():
+        if name not in saved:
+            continue
         first = buffer.clone()
         broadcast(first)
         if not torch.equal(first, buffer):
