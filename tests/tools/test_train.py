@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -86,24 +84,6 @@ def test_distil_fine_tune_and_test(digits, pipeline_folder, tmp_path):
     assert tested == pytest.approx(rows(tmp_path / 'finetune', 'accuracy/top1')[-1], abs=1e-3)
 
 
-class RunsCode:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
-
-
-def test_a_checkpoint_with_code_in_it_stops_the_run_and_the_code_does_not_run(digits, tmp_path):
-    torch.save({'state_dict': {}, 'code': RunsCode(tmp_path / 'it_ran')}, tmp_path / 'bad.pth')
-    config = 'configs/baseline/r18_b64_digits_finetune_repfusion.py'
-    result = train(config, tmp_path / 'run', finetune_options(digits, tmp_path / 'bad.pth'), check=False)
-    assert result.returncode
-    assert 'model.backbone.init_cfg.checkpoint=' in result.stderr
-    assert not (tmp_path / 'it_ran').exists()
-    assert not list((tmp_path / 'run').glob('*.pth'))
-
-
 def test_two_processes_give_the_losses_of_one_with_twice_the_batch(digits, pipeline_folder, tmp_path):
     config = tmp_path / 'plain.py'  # nothing random in a step, and no statistics over a process's own batch
     config.write_text(
@@ -125,33 +105,6 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(digits, pipel
         losses[processes] = torch.tensor(ranks).mean(0)
     assert len(losses[1]) == 3
     assert torch.allclose(losses[1], losses[2], atol=1e-4)
-
-
-@pytest.mark.parametrize('workers', [0, 2])
-def test_killed_and_resumed_ends_in_the_same_weights(digits, pipeline_folder, tmp_path, workers):
-    options = [
-        *distill_options(digits, pipeline_folder, epochs=4, samples=320),
-        f'train_dataloader.num_workers={workers}',
-    ]
-    train(DISTILL, tmp_path / 'whole', options)
-    command = [sys.executable, 'tools/train.py', DISTILL, '--work-dir', tmp_path / 'killed', '--cfg-options', *options]
-    process = subprocess.Popen(
-        command, cwd=TREE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
-    )
-    while not (tmp_path / 'killed' / 'epoch_2.pth').is_file():
-        assert process.poll() is None
-        time.sleep(0.02)
-    time.sleep(0.1)  # into the third epoch
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / 'killed' / 'epoch_4.pth').is_file()
-    train(DISTILL, tmp_path / 'killed', options, '--resume')
-    whole, resumed = (
-        torch.load(tmp_path / run / 'epoch_4.pth', weights_only=False)['state_dict'] for run in ('whole', 'killed')
-    )
-    assert whole.keys() == resumed.keys()
-    for key, value in whole.items():
-        assert torch.allclose(value.double(), resumed[key].double(), atol=1e-6), key
 
 
 def test_training_a_diffusion_model_leaves_a_pipeline(digits, tmp_path):
