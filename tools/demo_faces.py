@@ -77,7 +77,7 @@ class Part:
 
 
 QUICK = Part((CHOSEN,), (20,), 1)
-FULL = Part((UNIFORM, CHOSEN), (20, NUM_TRAIN), 3)
+FULL = Part((UNIFORM, CHOSEN), (20, 100, NUM_TRAIN), 3)
 
 
 def prepare_data() -> None:
