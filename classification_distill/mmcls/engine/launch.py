@@ -30,8 +30,13 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override, as key.sub=value'
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by older launchers')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes; dist_train.sh and slurm_train.sh say it (%(default)s)',
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by older launchers (%(default)s)')
 
 
 def load_config(args: argparse.Namespace) -> Config:
