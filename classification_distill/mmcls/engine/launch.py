@@ -36,7 +36,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='what started the processes; dist_train.sh and slurm_train.sh say it (%(default)s)',
     )
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by older launchers (%(default)s)')
+    parser.add_argument(
+        '--local-rank', '--local_rank', type=int, default=0, help='set by older launchers (%(default)s)'
+    )
 
 
 def load_config(args: argparse.Namespace) -> Config:
