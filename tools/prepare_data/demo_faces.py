@@ -1,9 +1,8 @@
 """Draw faces with exact truth: python tools/prepare_data/demo_faces.py [FOLDER] [--train N] [--test N] [--size PX]
 
 FOLDER stands for ``data``: it gets ``celebaHQ_mask/CelebAMask-HQ`` and ``wflw`` as they are downloaded, which
-celebamask_hq.py and wflw.py then prepare as they prepare the real ones. Both hold the same pictures; masks, points and
-attributes follow from the description that a picture is drawn from. ``--sheet FILE`` draws some of them with their truth
-instead.
+celebamask_hq.py and wflw.py then prepare like the real ones. Both hold the same pictures; masks, points and attributes
+follow from the description that a picture is drawn from. ``--sheet FILE`` draws some of them with their truth instead.
 """
 
 import argparse
