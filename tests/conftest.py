@@ -4,11 +4,10 @@ from pathlib import Path
 import mmcls  # noqa: F401
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler
 from mmengine.registry import init_default_scope
-from torch.utils.flop_counter import FlopCounterMode
+from support import ROOT, tiny_unet
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
 
 
@@ -17,40 +16,6 @@ def _fresh(monkeypatch):
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')  # the commands set 1; undone after the test
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
-
-
-def tiny_unet(**settings) -> UNet2DModel:
-    return UNet2DModel(
-        **{
-            'sample_size': 8,
-            'block_out_channels': (8, 16),
-            'layers_per_block': 1,
-            'down_block_types': ('DownBlock2D', 'AttnDownBlock2D'),
-            'up_block_types': ('AttnUpBlock2D', 'UpBlock2D'),
-            'attention_head_dim': 8,
-            'norm_num_groups': 4,
-        }
-        | settings
-    )
-
-
-def read_in_full_forward(network, layers, x, t, **settings) -> tuple[dict, dict]:
-    """Features of the layers in one whole forward pass, and the FLOPs done when each was reached."""
-    features, work = {}, {}
-
-    def reader(layer):
-        def read(module, args, output):
-            features[layer] = output[0] if isinstance(output, tuple) else output
-            work[layer] = counter.get_total_flops()
-
-        return read
-
-    handles = [network.get_submodule(layer).register_forward_hook(reader(layer)) for layer in layers]
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(x, t, **settings)
-    for handle in handles:
-        handle.remove()
-    return features, work
 
 
 @pytest.fixture(scope='session')

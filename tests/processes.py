@@ -6,22 +6,29 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from conftest import ROOT
+from support import ROOT
 
 
 def run_tool(script: str, *arguments) -> tuple[int, str]:
     """Exit code and output of a command of tools/."""
     with tempfile.TemporaryFile('w+') as output:
-        command = [str(ROOT / 'tools' / script), *map(str, arguments)]
-        process = mp.get_context('fork').Process(target=_run_tool, args=(command, output.fileno()))
-        process.start()
+        process = start_tool(script, *arguments, output=output)
         process.join()
         output.seek(0)
         return process.exitcode, output.read()
+
+
+def start_tool(script: str, *arguments, output: IO[str]) -> mp.Process:
+    """A command of tools/ that runs; what it prints goes to ``output``."""
+    command = [str(ROOT / 'tools' / script), *map(str, arguments)]
+    process = mp.get_context('fork').Process(target=_run_tool, args=(command, output.fileno()))
+    process.start()
+    return process
 
 
 def _run_tool(command: list[str], output: int) -> None:

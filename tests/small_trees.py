@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, tiny_unet
 from diffusers import DDPMPipeline, DDPMScheduler
 from downstream.small_faces import write_celebamask_hq, write_wflw
 from list_configs import TREES, leaf_configs
@@ -20,6 +19,7 @@ from mmpretrain.registry import MODELS
 from models.adm_reference import ReferenceADM
 from prepare_data.digits import write_digits
 from small_datasets import write_cifar10, write_imagenet, write_tiny_imagenet
+from support import ROOT, tiny_unet
 
 CONFIGS = [path.relative_to(ROOT) for tree in TREES for path in leaf_configs(tree)]
 BATCH_SIZE = 3  # the fewest images that RKDLoss compares

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from benchmark_presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
-from conftest import ROOT
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from mmcls.engine.data_check import check_data
 from mmcls.engine.launch import build_runner, load_config
@@ -21,6 +20,7 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import MODELS
 from small_datasets import cifar10_accepted
 from small_trees import CONFIGS, SMALL_ADM, load, make_results, narrow, results_read, runs, shrink, write_trees
+from support import ROOT
 
 PIXEL_TEACHERS = {'google/ddpm-cifar10-32': DDPM_CIFAR10_32, 'google/ddpm-ema-celebahq-256': DDPM_EMA_CELEBAHQ_256}
 # Channels and stride at the layer that the paper reads.

@@ -4,10 +4,10 @@ import functools
 
 import pytest
 import torch
-from conftest import ROOT
 from mmcls.engine.pretrained import PretrainedWeightsError, check_pretrained_weights
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from support import ROOT
 
 FACES = ROOT / 'segmentation/configs/celebahq_mask'
 WFLW = ROOT / 'landmark/configs/face/2d_kpt_sview_rgb_img/topdown_heatmap/wflw'

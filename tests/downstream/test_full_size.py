@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from conftest import ROOT
 from downstream.small_faces import NUM_CLASSES, write_celebamask_hq, write_wflw
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from support import ROOT
 
-BASELINES = sorted((ROOT / 'segmentation/configs').rglob('*baseline*.py')) + sorted(
-    (ROOT / 'landmark/configs').rglob('*baseline*.py')
-)
+FOLDERS = ('segmentation/configs/celebahq_mask', 'landmark/configs/face')
+BASELINES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob('*baseline*.py'))]
 
 
 @pytest.fixture(scope='module')

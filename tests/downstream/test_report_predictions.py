@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import torch
-from conftest import ROOT
 from downstream.small_faces import write_celebamask_hq
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from report.predictions import NUM_IMAGES, draw_predictions
 from report.runs import Run
+from support import ROOT
 
 CONFIG = 'celebahq_mask/bisenetv1_r18-d32_lr5e-3_2x8_448x448_160k_coco-celebahq_mask_baseline.py'
 SIZE = 64

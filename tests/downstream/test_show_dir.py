@@ -4,9 +4,9 @@ import runpy
 import sys
 
 import pytest
-from conftest import ROOT
 from downstream.small_faces import write_celebamask_hq, write_wflw
 from PIL import Image
+from support import ROOT
 
 TREES = {
     'classification_distill': ('baseline/r18_b64_digits_finetune.py', (224, 224), '*.png'),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 from downstream.small_faces import write_celebamask_hq
 from mmcls.engine.data_check import MissingDataError
+from support import ROOT
 from transfer import Run, check, wire
 
 DISTILL = ROOT / 'classification_distill/configs/celebahq-hint/ddpm-r18_hint.py'

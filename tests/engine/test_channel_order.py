@@ -2,9 +2,9 @@ import argparse
 from copy import deepcopy
 
 import pytest
-from conftest import ROOT
 from mmcls.engine.channel_order import channel_order, check_channel_order
 from mmcls.engine.launch import build_runner, load_config
+from support import ROOT
 
 LOAD, PACK = {'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}
 FILES = {'type': 'CustomDataset', 'pipeline': [LOAD, PACK]}

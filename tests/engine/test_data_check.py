@@ -1,9 +1,9 @@
 import pytest
 import small_datasets
-from conftest import ROOT
 from mmcls.engine.data_check import MissingDataError, check_data
 from mmengine.config import Config
 from processes import run_tool
+from support import ROOT
 
 SOURCE = {'url': 'https://example.org/faces', 'command': 'python tools/prepare_data/faces.py'}
 

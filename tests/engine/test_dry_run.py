@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT
 from mmcls.engine.step_cost import LiveMemory, measure_step
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from processes import run_tool
+from support import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
 DISTILL = 'configs/digits-hint/ddpm-r18_hint.py'
@@ -77,7 +77,7 @@ def test_training_by_iterations(digits, distilled):
             'model.teacher.pretrained=google/no-such',
             "pretrained='google/no-such' is neither a folder here nor",
         ),
-        (DISTILL, 'optim_wrapper.optimizer.type=AdamX', 'AdamX is not in the'),
+        (DISTILL, 'optim_wrapper.optimizer.type=AdmaW', 'not registered. Near ones: AdamW'),
         (DISTILL, 'model.task_head.num_classes=5', 'Target'),
     ],
     ids=['data', 'prefix', 'layer', 'policy', 'backbone', 'teacher', 'optimizer', 'classes'],

@@ -7,8 +7,8 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
+from support import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 EPOCHS, ITERATIONS = 3, 4

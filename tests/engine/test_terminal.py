@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 CONFIG = 'configs/baseline/r18_b64_digits_finetune.py'
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import tiny_unet
 from diffusers import DDPMPipeline, DDPMScheduler
 from mmpretrain.registry import MODELS
+from support import tiny_unet
 
 CIFAR = torch.zeros(1, 3, 32, 32)
 

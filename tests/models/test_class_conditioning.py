@@ -1,12 +1,12 @@
 import pytest
 import torch
-from conftest import tiny_unet
 from diffusers import DDPMPipeline, DDPMScheduler
 from mmcls.models import DiffusersTeacher
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from PIL import Image
+from support import tiny_unet
 from timm.data import ImageNetInfo
 
 MIDDLE = 'mid_block.resnets.1.conv2'

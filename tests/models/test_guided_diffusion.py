@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from adm_reference import PUBLISHED, ReferenceADM
-from conftest import ROOT
 from diffusers import DDPMScheduler
 from mmcls.models import ADMTeacher, DiffusersTeacher, UNetTeacher
 from mmcls.models.guided_diffusion import VARIANTS, build_unet, get_variant, load_guided_diffusion
+from support import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
 MIDDLE = 'mid_block.resnets.1.conv2'

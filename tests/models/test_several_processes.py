@@ -9,7 +9,6 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.multiprocessing as mp
-from conftest import ROOT
 from hub_server import hub
 from mmcls.engine.launch import build_runner
 from mmcls.models import CRDLoss, FeatureStandardizer, ReinforcePolicy
@@ -19,6 +18,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmpretrain.registry import MODELS
+from support import ROOT
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 MODEL = 'made/tiny'

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 import pytest
 import tiny_pipelines
 import torch
-from conftest import read_in_full_forward
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -18,6 +17,7 @@ from diffusers import (
     VQModel,
 )
 from mmcls.models import DiffusersTeacher, DiTTeacher, LatentTeacher, StableDiffusionTeacher
+from support import read_in_full_forward
 from torch.utils.flop_counter import FlopCounterMode
 
 MIDDLE = 'mid_block.resnets.1.conv2'

@@ -4,10 +4,10 @@ import json
 import pytest
 import torch
 from benchmark_presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
-from conftest import read_in_full_forward, tiny_unet
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from mmcls.models import DiffusersTeacher, UNetTeacher
 from mmcls.models.teachers.execution import Precision
+from support import read_in_full_forward, tiny_unet
 from torch.utils.flop_counter import FlopCounterMode
 
 MIDDLE = 'mid_block.resnets.1.conv2'

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from conftest import tiny_unet
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -17,6 +16,7 @@ from diffusers import (
     UNet2DConditionModel,
     VQModel,
 )
+from support import tiny_unet
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 

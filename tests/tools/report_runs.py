@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from conftest import ROOT
 from processes import run_tool
+from support import ROOT
 
 CONFIGS = ROOT / 'classification_distill/configs'
 HOSTILE = '<img src=x onerror=alert(1)>'  # as the name of a class

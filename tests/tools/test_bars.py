@@ -4,7 +4,7 @@ import io
 import runpy
 import sys
 
-from conftest import ROOT
+from support import ROOT
 
 CONFIG = 'classification_distill/configs/digits-hint/ddpm-r18_hint.py'
 

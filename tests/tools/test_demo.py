@@ -10,10 +10,10 @@ import demo
 import demo_report
 import jobs
 import pytest
-from conftest import ROOT
 from demo_report import Comparison
 from jobs import Job, in_order, run_jobs
 from mmengine.config import Config
+from support import ROOT
 
 
 def all_jobs(name: str) -> list[Job]:

@@ -11,7 +11,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmpretrain.registry import MODELS
@@ -31,6 +30,7 @@ from publishing import (
 )
 from safetensors.torch import load_file
 from student_card import as_code
+from support import ROOT
 
 CONFIGS = ROOT / 'classification_distill' / 'configs'
 TIMM = {'type': 'TIMMBackbone', 'model_name': 'resnet10t'}
