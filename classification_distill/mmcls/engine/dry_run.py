@@ -9,10 +9,12 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
+from mmengine.registry import OPTIMIZERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmpretrain.registry import LOOPS
 from torch.utils.data import DataLoader
 
+from ..models.classifiers.base import find_class
 from .data_check import check_data
 from .launch import build_runner
 from .pretrained import check_pretrained_weights
@@ -32,11 +34,13 @@ def dry_run(config: Config, allow_partial_init: bool = False) -> None:
     with _noting(problems):
         check_data(config, ['train', 'val'])
     with _noting(problems):
-        settle_checkpoint(config)
+        for unused in settle_checkpoint(config):
+            print(unused)
     with tempfile.TemporaryDirectory(prefix='dry_run_') as folder:
-        config.merge_from_dict({'work_dir': folder, 'log_level': 'WARNING'})
+        config.merge_from_dict({'work_dir': folder, 'log_level': 'ERROR'})
         with _noting(problems):
             _replace_loop(config)
+            find_class('optim_wrapper.optimizer', config.optim_wrapper.optimizer, OPTIMIZERS)
             runner = build_runner(config, progress=False)
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             check_pretrained_weights(model, config, allow_partial_init)

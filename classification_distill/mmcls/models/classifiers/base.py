@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 
 import torch
+from mmengine.registry import Registry
 from mmpretrain.models import BaseClassifier
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -101,15 +102,15 @@ class BaseDistiller(BaseClassifier):
         return features
 
 
-def find_class(part: str, config: dict) -> type[nn.Module]:
-    """The class that the config of a model's part names.
+def find_class(part: str, config: dict, registry: Registry = MODELS) -> type:
+    """The class that the config of a part names; ``registry.get`` alone gives None where there is no such type.
 
     Raises:
         ValueError: When there is no such type.
     """
-    found = MODELS.get(config['type'])
+    found = registry.get(config['type'])
     if found is None:
-        near = difflib.get_close_matches(config['type'], MODELS.module_dict, n=3)
+        near = difflib.get_close_matches(config['type'], registry.module_dict, n=3)
         raise ValueError(f'{part}.type={config["type"]!r} is not registered. Near ones: {", ".join(near) or "none"}.')
     return found
 

@@ -1,0 +1,271 @@
+"""From a folder of pictures to a published student, by real processes, killed half-way and repeated."""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import timm
+import torch
+from folder_config import describe_student, describe_teacher
+from folder_images import list_images
+from mmengine.config import Config
+from mmpretrain.registry import DATASETS, MODELS
+from PIL import Image
+from prepare_data.demo_faces import draw
+from processes import run_tool, start_tool
+from safetensors.torch import load_file
+
+COUNT = 36
+EPOCHS = 3
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory) -> Path:
+    """Faces as JPEGs in two subfolders, and three files that are none."""
+    folder = tmp_path_factory.mktemp('photos')
+    for i in range(COUNT):
+        path = folder / ('Anna B', 'Carl')[i % 2] / f'{i}.jpg'
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(draw(i, 0, 48).image).save(path)
+    (folder / 'Carl' / 'empty.png').touch()
+    (folder / 'Carl' / 'text.jpeg').write_text('no image')
+    (folder / 'Carl' / 'cut.jpg').write_bytes((folder / 'Carl' / '1.jpg').read_bytes()[:400])
+    (folder / 'notes.txt').write_text('not looked at')
+    return folder
+
+
+def arguments(photos: Path, out: Path, teacher: str, *more) -> list:
+    return [photos, '--teacher', teacher, '--student', 'resnet10t', '--out', out, '--epochs', EPOCHS,
+            '--batch-size', 12, '--image-size', 32, '--workers', 0, *more]  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def done(photos, pipeline_folder, tmp_path_factory) -> tuple[Path, list[str]]:
+    """The results of a call that was killed and repeated, and what the two printed."""
+    out = tmp_path_factory.mktemp('results') / 'out'
+    command = arguments(photos, out, pipeline_folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PYTHON', sys.executable)
+        patch.setenv('OMP_NUM_THREADS', '1')
+        with open(out.with_name('killed.txt'), 'w+') as output:
+            process = start_tool('distill_folder.py', *command, output=output)
+            while not (out / 'distillation' / 'epoch_1.pth').exists():
+                assert process.is_alive(), output.seek(0) or output.read()[-3000:]
+                time.sleep(0.02)
+            os.kill(process.pid, signal.SIGKILL)
+            wait_for_lock(out / 'distillation' / 'train.lock')
+            output.seek(0)
+            killed = output.read()
+        assert not (out / 'distillation' / f'epoch_{EPOCHS}.pth').exists()
+        code, repeated = run_tool('distill_folder.py', *command)
+        assert code == 0, repeated[-3000:]
+    return out, [killed, repeated]
+
+
+def wait_for_lock(path: Path) -> None:
+    """The training ends with the process that began it, but saves its state first."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        with open(path, 'a') as file:
+            try:
+                return fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.1)
+    raise AssertionError('The training outlives the command that started it.')
+
+
+def test_unreadable_images_are_named_and_left_out(done):
+    out, (killed, _) = done
+    assert f'{COUNT} images, no classes' in killed
+    assert '3 cannot be read and are left out' in killed
+    listed = dict(line.split('\t') for line in (out / 'unreadable.txt').read_text().splitlines())
+    assert listed.keys() == {'Carl/cut.jpg', 'Carl/empty.png', 'Carl/text.jpeg'}
+    assert all(f'{name}: {why}' in killed for name, why in listed.items())
+    assert len((out / 'images.txt').read_text().splitlines()) == COUNT
+
+
+def test_it_goes_on_where_it_was_killed(done):
+    out, (killed, repeated) = done
+    assert 'DiffusersTeacher, 8 px, layers mid_block.resnets.1.conv2 (16 channels, stride 2)' in killed
+    assert 'Nothing was trained. All was built' in killed
+    commands = (out / 'commands.sh').read_text().splitlines()[1:]
+    words = ('--dry-run', 'dist_train', 'publish_student', 'report')
+    assert all(word in command for word, command in zip(words, commands, strict=True))
+    assert [command.startswith('#') for command in commands] == [True, False, False, False]
+    assert all(command in repeated for command in commands)
+    logs = sorted((out / 'distillation').glob('*/vis_data/scalars.json'))
+    assert len(logs) == 2
+    assert json.loads(logs[1].read_text().splitlines()[0])['iter'] > 3
+
+
+def test_nothing_is_done_twice(done, photos, pipeline_folder):
+    out, _ = done
+    before = {path: path.stat().st_mtime_ns for path in out.rglob('*') if path.suffix in ('.pth', '.html', '.onnx')}
+    code, output = run_tool('distill_folder.py', *arguments(photos, out, pipeline_folder))
+    assert code == 0, output
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert all(line.startswith('#') for line in (out / 'commands.sh').read_text().splitlines()[1:])
+
+
+def test_torch_timm_mmpretrain_and_onnx_load_the_student(done):
+    out, _ = done
+    weights = torch.load(out / 'distillation' / f'epoch_{EPOCHS}.pth', weights_only=False)['state_dict']
+    prefix = 'student.backbone.timm_model.'
+    trained = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
+    def same(found: dict) -> bool:
+        return found.keys() == trained.keys() and all(torch.equal(found[key], trained[key]) for key in trained)
+
+    assert same(load_file(out / 'student/student.safetensors'))
+    student = timm.create_model('resnet10t', num_classes=0, checkpoint_path=str(out / 'student/student.safetensors'))
+    assert same(student.state_dict())
+    init_cfg = {'type': 'Pretrained', 'checkpoint': str(out / 'student/student.pth')}
+    backbone = MODELS.build({'type': 'TIMMBackbone', 'model_name': 'resnet10t', 'init_cfg': init_cfg})
+    backbone.init_weights()
+    assert same(backbone.timm_model.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    session = onnxruntime.InferenceSession(out / 'student/student.onnx')
+    (found,) = session.run(None, {'images': images.numpy()})
+    with torch.no_grad():
+        assert torch.allclose(torch.from_numpy(found).mean((2, 3)), student.eval()(images), atol=1e-3)
+
+
+def test_the_report_and_the_config(done):
+    out, _ = done
+    report = (out / 'report.html').read_text()
+    assert 'loss_distill_mid_block_resnets_1_conv2' in report
+    assert 'student after' in report
+    config = (out / 'distill.py').read_text()
+    assert len(config.splitlines()) < 45
+    assert f'bash tools/dist_train.sh {out}/distill.py 1' in config
+    assert Config.fromfile(out / 'distill.py').model.timestep_policy.type == 'UniformPolicy'
+
+
+def test_other_arguments_and_other_images_are_refused(done, photos, pipeline_folder):
+    out, _ = done
+    code, output = run_tool('distill_folder.py', *arguments(photos, out, pipeline_folder, '--policy', 'reinforce'))
+    assert code == 1
+    assert 'distill.py is not what these arguments give' in output
+    extra = photos / 'extra.jpg'
+    extra.write_bytes((photos / 'Carl' / '1.jpg').read_bytes())
+    try:
+        code, output = run_tool('distill_folder.py', *arguments(photos, out, pipeline_folder))
+    finally:
+        extra.unlink()
+    assert code == 1
+    assert '1 images differ (extra.jpg)' in output
+    assert 'Traceback' not in output
+
+
+@pytest.mark.parametrize('classes', [True, False])
+def test_a_policy_is_rewarded_by_classes_or_by_agreement(photos, pipeline_folder, tmp_path, classes, monkeypatch):
+    monkeypatch.setattr(sys, 'executable', '/bin/false')
+    more = ['--subfolders-are-classes'] if classes else ['--policy', 'reinforce']
+    code, output = run_tool('distill_folder.py', *arguments(photos, tmp_path, pipeline_folder, *more))
+    assert code == 1
+    assert 'Failed with exit code 1' in output
+    config = Config.fromfile(tmp_path / 'distill.py')
+    model = MODELS.build(config.model | {'data_preprocessor': config.data_preprocessor})
+    assert type(model.task_head).__name__ == ('PooledMLPHead' if classes else 'ViewAgreementHead')
+    if classes:
+        assert config.model.task_head.num_classes == 2
+        assert (tmp_path / 'classes.txt').read_text() == 'Anna B\nCarl\n'
+        assert (tmp_path / 'images.txt').read_text().splitlines()[0] == 'Anna B/0.jpg 0'
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    assert len(dataset) == COUNT
+    batch = [dataset[i] for i in range(4)]
+    losses = model(**model.data_preprocessor({key: [s[key] for s in batch] for key in batch[0]}, True), mode='loss')
+    assert all(torch.isfinite(value).all() for value in losses.values())
+
+
+@pytest.mark.parametrize(
+    ('name', 'settings'),
+    [
+        ('resnet18_8xb16_cifar10', {'out_indices': [2, 3]}),
+        ('mobilenet-v2_8xb32_in1k', {'out_indices': [6, 7]}),
+        ('convnext-v2-atto_fcmae-pre_3rdparty_in1k', {'out_indices': [-2, -1], 'gap_before_final_norm': False}),
+        ('resnet10t', {'features_only': True, 'out_indices': [-2, -1]}),
+    ],
+)
+def test_students_give_a_map_for_each_layer(name, settings):
+    student = describe_student(name, 2)
+    assert settings.items() <= student.backbone.items()
+    backbone = MODELS.build(student.backbone)
+    maps = backbone(torch.zeros(2, 3, 64, 64))
+    assert [feature.dim() for feature in maps] == [4, 4]
+    assert maps[0].shape[2] >= maps[1].shape[2]
+
+
+def test_a_students_normalisation_is_its_librarys_in_rgb():
+    expected = pytest.approx([123.675, 116.28, 103.53], abs=0.01)
+    assert describe_student('resnet50', 1).mean == expected
+    assert describe_student('regnetx-1.6gf_8xb128_in1k', 1).mean == expected  # which is trained on BGR
+    assert describe_student('resnet18_8xb16_cifar10', 1).mean == [125.307, 122.961, 113.8575]
+
+
+@pytest.mark.parametrize(
+    ('changed', 'code', 'sentence'),
+    [
+        ({'--teacher': '/no/such/model'}, 1, "pretrained='/no/such/model' is neither a folder here nor a model"),
+        ({'--teacher': __file__}, 1, 'is not the name of a published checkpoint: say what it is by --variant'),
+        (
+            {'--student': 'resnet19'},
+            1,
+            '--student resnet19: neither timm nor MMPretrain has such a model. Near ones: res',
+        ),
+        ({'--layers': 'mid_block.resnets.9'}, 1, "no layer 'mid_block.resnets.9'. Near ones: mid_block"),
+        ({'--gpus': '0'}, 2, '--gpus 0: at least 1 is needed'),
+        ({'--out': None}, 2, '--out is the folder of the images'),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else '',
+)
+def test_what_is_wrong_is_said_at_once(changed, code, sentence, photos, pipeline_folder, tmp_path):
+    changed = [photos if value is None else value for item in changed.items() for value in item]
+    found, output = run_tool('distill_folder.py', *arguments(photos, tmp_path / 'out', pipeline_folder, *changed))
+    assert (found, sentence in output, 'Traceback' in output) == (code, True, False), output[-2000:]
+
+
+def test_a_training_stands_for_the_diffusion_model_that_it_left(tmp_path):
+    (tmp_path / 'pipeline').mkdir()
+    (tmp_path / 'pipeline' / 'model_index.json').write_text('{}')
+    (tmp_path / 'epoch_1.pth').touch()
+    for teacher in (tmp_path, tmp_path / 'epoch_1.pth'):
+        with pytest.raises(ValueError, match=f'The diffusion model that it left is {tmp_path}/pipeline'):
+            describe_teacher(str(teacher), None, None)
+
+
+def test_folders_without_images_or_classes(tmp_path):
+    out, folder = tmp_path / 'out', tmp_path / 'folder'
+    out.mkdir()
+    (folder / 'one').mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r'folder holds no images: expected files that end in \.jpg'):
+        list_images(folder, out, False)
+    (folder / 'one' / '0.jpg').touch()
+    with pytest.raises(SystemExit, match=r'None of the 1 images in .* can be read'):
+        list_images(folder, out, False)
+    (out / 'unreadable.txt').unlink()
+    Image.new('RGB', (8, 8)).save(folder / 'one' / '0.jpg')
+    with pytest.raises(SystemExit, match="one subfolder alone, 'one'"):
+        list_images(folder, out, True)
+    Image.new('RGB', (8, 8)).save(folder / '1.png')
+    (out / 'images.txt').unlink(missing_ok=True)
+    with pytest.raises(SystemExit, match=r'1 images lie in no subfolder of .* \(1\.png\)'):
+        list_images(folder, out, True)
+    (out / 'distillation').mkdir()
+    assert list_images(folder, out, False).count == 2
+
+
+def test_results_inside_the_folder_are_no_images_of_it(tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    for path in (tmp_path / '0.png', out / 'picture.png'):
+        Image.new('RGB', (8, 8)).save(path)
+    for _ in range(2):
+        assert list_images(tmp_path, out, False).count == 1
+    assert (out / 'images.txt').read_text() == '0.png\n'

@@ -1,0 +1,161 @@
+"""The config of a distillation on a folder of images: from names of a teacher and a student to a file."""
+
+import argparse
+import difflib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+from convert_guided_diffusion import choose_variant
+from folder_images import CLASSES, IMAGES, FolderImages
+from mmcls.engine.channel_order import channel_order, turns_round
+from mmcls.models.teachers.pipelines import find_teacher_type
+from mmpretrain.apis import ModelHub, list_models
+from mmpretrain.registry import MODELS
+from student_card import as_code
+
+TREE = Path(__file__).resolve().parents[1] / 'classification_distill'
+CONFIG = 'distill.py'
+WORK_DIR = 'distillation'
+# What makes a backbone of MMPretrain return maps, for those whose constructor knows it.
+GIVES_MAPS = {'gap_before_final_norm': False, 'out_type': 'featmap'}
+IMAGENET = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
+
+
+@dataclass
+class Network:
+    """A student by name.
+
+    Attributes:
+        backbone: Config of the backbone.
+        mean: Mean of its images' pixels, RGB, as its library normalises them.
+        std: Their deviation.
+    """
+
+    backbone: dict
+    mean: list[float]
+    std: list[float]
+
+
+def describe_teacher(source: str, variant: str | None, layers: list[str] | None) -> dict:
+    """Config of the teacher that reads a guided-diffusion checkpoint, a pipeline's folder or a model of the hub.
+
+    Raises:
+        FileNotFoundError: When there is no such thing.
+        ValueError: When a checkpoint's variant is unknown.
+    """
+    path = Path(source)
+    chosen = {'layers': layers} if layers else {}
+    beside = (path if path.is_dir() else path.parent) / 'pipeline'
+    is_training = path.suffix == '.pth' or (path.is_dir() and not (path / 'model_index.json').is_file())
+    if is_training and (beside / 'model_index.json').is_file():
+        raise ValueError(f'--teacher {source} is of a training. The diffusion model that it left is {beside}.')
+    if path.is_file():
+        checkpoint = str(path.resolve())
+        return {'type': 'ADMTeacher', 'checkpoint': checkpoint, 'variant': choose_variant(path, variant)} | chosen
+    pretrained = str(path.resolve()) if path.exists() else source
+    return {'type': find_teacher_type(pretrained), 'pretrained': pretrained} | chosen
+
+
+def describe_student(name: str, maps: int) -> Network:
+    """Backbone of a model of timm or MMPretrain, without trained weights.
+
+    Args:
+        name: As ``timm.list_models()`` or ``mmpretrain.list_models()`` has it.
+        maps: Number of feature maps that it is to give, the last ones.
+
+    Raises:
+        ValueError: When there is no such model, or it has no backbone.
+    """
+    if timm.is_model(name):
+        several = {'features_only': True, 'out_indices': list(range(-maps, 0))} if maps > 1 else {}
+        values = timm.get_pretrained_cfg(name)
+        mean, std = ([round(255 * value, 3) for value in each] for each in (values.mean, values.std))
+        return Network({'type': 'TIMMBackbone', 'model_name': name} | several, mean, std)
+    names = list_models()
+    if name not in names:
+        near = difflib.get_close_matches(name, [*timm.list_models(), *names], n=5, cutoff=0.4)
+        raise ValueError(
+            f'--student {name}: neither timm nor MMPretrain has such a model. Near ones: {", ".join(near)}. All are in '
+            'timm.list_models() and mmpretrain.list_models().'
+        )
+    config = ModelHub.get(name).config
+    if config is None or 'backbone' not in config.get('model', {}):
+        raise ValueError(f'--student {name}: it has no backbone. Choose a classifier, such as resnet50_8xb32_in1k.')
+    backbone = config.model.backbone.to_dict()
+    for key in ('frozen_stages', 'num_classes'):  # for probes, and for backbones that end in a classifier
+        backbone.pop(key, None)
+    if 'checkpoint' in (backbone.get('init_cfg') or {}):
+        backbone.pop('init_cfg')
+    preprocessor = IMAGENET | (config.get('data_preprocessor') or {})
+    is_bgr = channel_order(config.get('train_dataloader', {}).get('dataset', {})) == 'BGR'
+    order = -1 if is_bgr and not turns_round(preprocessor) else 1
+    mean, std = (list(preprocessor[key])[::order] for key in ('mean', 'std'))
+    return Network(_give_maps(backbone, maps), mean, std)
+
+
+def _give_maps(backbone: dict, maps: int) -> dict:
+    """The backbone's config with as many feature maps as asked for, where its constructor has a say in that."""
+    parameters = {
+        name: parameter.default
+        for parent in reversed(MODELS.get(backbone['type']).__mro__)
+        for name, parameter in inspect.signature(parent.__init__).parameters.items()
+    }
+    settings = backbone | {key: value for key, value in GIVES_MAPS.items() if key in parameters}
+    if maps > 1 and 'out_indices' in parameters:
+        given = settings.get('out_indices', parameters['out_indices'])
+        last = given if isinstance(given, int) else max(given)
+        settings['out_indices'] = list(range(last - maps + 1, last + 1))
+    return settings
+
+
+def config_text(args: argparse.Namespace, teacher: dict, student: Network, images: FolderImages) -> str:
+    """The config as a person reads it; ``args`` are those of tools/distill_folder.py, complete."""
+    learns = args.policy == 'reinforce'
+    # Of a policy that settles on some timesteps, all features are standardised alike; else those of near timesteps.
+    policy, bins = (
+        ({'type': 'ReinforcePolicy', 'entropy_weight': 0.1}, 1) if learns else ({'type': 'UniformPolicy'}, 20)
+    )
+    head = {'type': 'ViewAgreementHead'}
+    if images.classes:
+        head = {'type': 'PooledMLPHead', 'num_classes': len(images.classes)}
+    task_head = f'\n    task_head={as_code(head)},' if learns else ''
+    labels = f'classes={str(args.out / CLASSES)!r}' if images.classes else 'with_label=False'
+    source = 'checkpoint' if 'checkpoint' in teacher else 'pretrained'
+    return f"""# Written by tools/distill_folder.py. It trains again by, in {TREE}:
+# bash tools/dist_train.sh {args.out / CONFIG} {args.gpus}
+_base_ = {str(TREE / 'configs/_base_/policy_runtime.py')!r}
+work_dir = {str(args.out / WORK_DIR)!r}
+{source} = {teacher[source]!r}
+
+model = dict(
+    type='RepFusion',
+    teacher={as_code(teacher).replace(f'{source}={teacher[source]!r}', f'{source}={source}')},
+    backbone={as_code(student.backbone)},
+    timestep_policy={as_code(policy)},
+    distill_loss=dict(type='HintLoss', loss_weight=1.0),{task_head}
+    standardizer=dict(num_bins={bins}))
+
+data_preprocessor = dict(mean={student.mean}, std={student.std}, to_rgb=True)
+train_dataloader = dict(
+    batch_size={args.batch_size},
+    num_workers={args.workers},
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='CustomDataset',
+        data_root={str(args.folder)!r},
+        ann_file={str(args.out / IMAGES)!r},
+        {labels},
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='RandomResizedCrop', scale={args.image_size}),
+            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+            dict(type='PackInputs'),
+        ]))
+
+train_cfg = dict(by_epoch=True, max_epochs={args.epochs})
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01))
+param_scheduler = dict(type='CosineAnnealingLR', T_max={args.epochs}, convert_to_iter_based=True)
+"""
