@@ -7,8 +7,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/python.sh"
 
 torchrun() {
     local nodes=${NNODES:-1} rank=${NODE_RANK:-0} rendezvous=(--standalone)
-    if [ "$nodes" -gt 1 ] && [ -z "${MASTER_ADDR:-}" ]; then
-        echo "MASTER_ADDR, the address of node 0, is not set: 127.0.0.1 is used, which no other machine can reach." >&2
+    if [ "$nodes" -gt 1 ]; then
+        [ -n "${NODE_RANK:-}" ] || echo "NODE_RANK is not set: this is taken for node 0 of $nodes." >&2
+        [ -n "${MASTER_ADDR:-}" ] || echo "MASTER_ADDR, the address of node 0, is not set: 127.0.0.1, which no other machine reaches." >&2
     fi
     if [ "$nodes" -gt 1 ] || [ -n "${PORT:-}" ]; then
         rendezvous=(--nnodes="$nodes" --node_rank="$rank" --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")

@@ -162,8 +162,11 @@ def test_two_nodes_by_torchrun_train_to_the_losses_of_one_process(write_config, 
         subprocess.Popen(command, cwd=TREE, env=env | {'NODE_RANK': rank}, stderr=subprocess.PIPE, text=True)
         for rank in '01'
     ]
-    for node in nodes:
-        said = node.communicate(timeout=600)[1]
-        assert node.returncode == 0, said[-5000:]
+    try:
+        said = [node.communicate(timeout=600)[1] for node in nodes]
+    finally:
+        for node in nodes:
+            node.terminate()
+    assert [node.returncode for node in nodes] == [0, 0], said
     assert len(records(tmp_path)) == 2
     assert torch.allclose(losses(tmp_path), losses(one_process), atol=1e-4, rtol=0)
