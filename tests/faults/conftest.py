@@ -6,7 +6,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from runs import DISTILL, train, train_in_two
+from runs import DISTILL, Run, train, train_in_two
+
+
+@pytest.fixture(autouse=True)
+def _no_run_outlives_its_test():
+    yield
+    while Run.started:
+        Run.started.pop().kill()
 
 
 @pytest.fixture(scope='session')

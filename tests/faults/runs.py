@@ -1,12 +1,15 @@
 """Real runs of tools/train.py: processes forked from one that has imported the libraries, in groups of their own."""
 
+import ctypes
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -19,7 +22,9 @@ _context.set_forkserver_preload(PRELOADED)
 
 
 class Run:
-    """A run in ``work_dir``, with ``variables`` in its environment; what it prints goes to ``<work_dir>.log``."""
+    """A run in ``work_dir``, with ``variables`` in its environment; ``<work_dir>.<rank>.log`` is what it prints."""
+
+    started: ClassVar[list['Run']] = []  # by this test
 
     def __init__(self, config: str, work_dir: Path, options: list[str], *arguments: str, **variables: str):
         rank = variables.get('RANK', '0')
@@ -27,12 +32,19 @@ class Run:
         command = ['tools/train.py', str(config), '--work-dir', str(work_dir), *arguments, '--cfg-options', *options]
         self.process = _context.Process(target=_train, args=(command, str(self.log), variables))
         self.process.start()
+        self.started.append(self)
 
     def end(self, timeout: float = 400) -> int:
         """Wait for it; its exit code, or minus the signal that killed it."""
         self.process.join(timeout)
         assert self.process.exitcode is not None, f'It still runs.\n{self.output}'
         return self.process.exitcode
+
+    def kill(self) -> None:
+        """End it and its workers, whatever they do."""
+        if self.process.is_alive():
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.join()
 
     @property
     def output(self) -> str:
@@ -41,6 +53,7 @@ class Run:
 
 def _train(command: list[str], log: str, variables: dict[str, str]) -> None:
     os.setsid()
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with the tests, however they do
     os.environ.update(variables)
     os.chdir(TREE)
     file = open(log, 'w', buffering=1)  # noqa: SIM115 (until the process ends)
