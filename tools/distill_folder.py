@@ -64,7 +64,8 @@ def prepare(args: argparse.Namespace) -> tuple[dict, Network, FolderImages]:
     print(f'{args.folder}: {images.count:,} images, {len(images.classes) or "no"} classes', flush=True)
     if images.unreadable:
         shown = [f'\n  {name}: {why}' for name, why in list(images.unreadable.items())[:5]]
-        print(f'{len(images.unreadable):,} cannot be read and are left out ({args.out / UNREADABLE}):{"".join(shown)}')
+        left_out = f'{len(images.unreadable):,} cannot be read and are left out ({args.out / UNREADABLE})'
+        print(f'{left_out}:{"".join(shown)}', flush=True)
     args.batch_size = min(args.batch_size, images.count // args.gpus)
     if args.batch_size < 2:
         raise SystemExit(f'{images.count} images are too few: at least {2 * args.gpus} are needed, 2 for each process.')

@@ -88,7 +88,7 @@ def test_what_it_finds(config, option, sentence, digits, pipeline_folder, distil
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     code, output = dry_run(config, digits, pipeline_folder, *options, option)
     assert code == 1
-    assert 'This training would fail.' in output
+    assert 'This training would fail:\n- ' in output
     assert sentence in output
     assert 'Traceback' not in output
     # Ten seconds are left for the import of the libraries.
@@ -100,7 +100,7 @@ def test_all_that_is_wrong_is_said_at_once(digits, pipeline_folder):
     code, output = dry_run(DISTILL, digits, pipeline_folder, *wrong)
     assert code == 1
     assert "data_root='/no/data'" in output
-    assert "norm='l3': expected one of" in output
+    assert "\n- norm='l3': expected one of" in output
 
 
 def refuse(*args, **kwargs):

@@ -17,6 +17,7 @@ from diffusers import (
     VQModel,
 )
 from mmcls.models import DiffusersTeacher, DiTTeacher, LatentTeacher, StableDiffusionTeacher
+from mmcls.models.teachers.pipelines import find_teacher_type
 from support import read_in_full_forward
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -193,3 +194,8 @@ def test_full_size(name, parameters, size, info, gflops, monkeypatch):
     assert early.get_total_flops() - encoding.get_total_flops() <= 1.02 * work[layers[0]]
     if gflops is not None:
         assert whole.get_total_flops() / 1e9 == pytest.approx(gflops, rel=0.01)
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_which_teacher_reads_a_pipeline(name, folders):
+    assert find_teacher_type(str(folders / name)) == FAMILIES[name][0].__name__

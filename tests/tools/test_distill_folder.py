@@ -240,6 +240,14 @@ def test_a_training_stands_for_the_diffusion_model_that_it_left(tmp_path):
             describe_teacher(str(teacher), None, None)
 
 
+def test_a_published_checkpoint_is_known_by_its_name(tmp_path):
+    path = tmp_path / '256x256_diffusion_uncond.pt'
+    path.touch()
+    expected = {'type': 'ADMTeacher', 'checkpoint': str(path), 'variant': '256-uncond', 'layers': ['mid_block']}
+    assert describe_teacher(str(path), None, ['mid_block']) == expected
+    assert describe_teacher(str(path), '64', None)['variant'] == '64'
+
+
 def test_folders_without_images_or_classes(tmp_path):
     out, folder = tmp_path / 'out', tmp_path / 'folder'
     out.mkdir()

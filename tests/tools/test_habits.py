@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from processes import run_tool
 from support import ROOT
 
@@ -64,3 +65,11 @@ def test_shell_scripts_without_arguments_say_how_they_are_used(script):
     result = subprocess.run(['bash', ROOT / 'tools' / script], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.startswith('usage: ')
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    assert f'version = "{citation["version"]}"' in (ROOT / 'pyproject.toml').read_text()
+    assert {'cff-version', 'message', 'title', 'authors', 'preferred-citation'} <= citation.keys()
+    assert citation['license'] == 'Apache-2.0'
+    assert (ROOT / 'LICENSE').read_text().split()[:4] == ['Apache', 'License', 'Version', '2.0,']

@@ -48,7 +48,7 @@ def dry_run(config: Config, allow_partial_init: bool = False) -> None:
             with _noting(problems):
                 runner.train()
     if problems:
-        raise SystemExit('\n'.join(['This training would fail.', *problems]))
+        raise SystemExit('\n- '.join(['This training would fail:', *problems]))
     if is_main_process():
         print('\n'.join(_describe(runner.train_loop)))
 
