@@ -36,9 +36,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def apply_arguments(config, args: argparse.Namespace) -> None:
-    if args.resume:
-        config.resume = True
-        config.load_from = None if args.resume == 'auto' else args.resume
+    if args.resume == 'auto':
+        config.resume = 'auto'
+    elif args.resume:
+        config.resume, config.load_from = True, args.resume
     if args.amp:
         if not torch.cuda.is_available():
             raise SystemExit('--amp needs a GPU, and torch finds none here. Leave it out to train in float32.')

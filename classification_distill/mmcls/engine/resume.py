@@ -18,8 +18,9 @@ class DamagedCheckpointError(RuntimeError):
 def settle_checkpoint(config: Config) -> list[str]:
     """Settle what ``load_from`` and ``resume`` name, before long work begins.
 
-    Where a run is to go on from its newest checkpoint (``resume`` without ``load_from``), ``load_from`` becomes the
-    newest that can be read. It is the one that ``last_checkpoint`` names, or the latest written beside it.
+    Where a run is to go on from its newest checkpoint (``resume='auto'``, or ``resume`` without ``load_from``),
+    ``load_from`` becomes the newest that can be read. It is the one that ``last_checkpoint`` names, or the latest
+    written beside it. Where there is none yet, the run starts as it would without ``resume``.
 
     Returns:
         What is wrong with each newer checkpoint, for the log.
@@ -29,9 +30,12 @@ def settle_checkpoint(config: Config) -> list[str]:
         DamagedCheckpointError: When the named file cannot be read, or none of the work directory's.
     """
     refuse_code_in_checkpoints()
-    if config.get('resume') and not config.get('load_from'):
-        config.load_from, problems = _find_newest(Path(config.work_dir).absolute())
-        return problems
+    if config.get('resume') == 'auto' or (config.get('resume') and not config.get('load_from')):
+        newest, problems = _find_newest(Path(config.work_dir).absolute())
+        config.resume = newest is not None
+        if newest:
+            config.load_from = newest
+            return problems
     path = config.get('load_from')
     if path and '://' not in path:  # MMEngine fetches the others
         source = f'--resume {path}' if config.get('resume') else f'load_from={path!r}'
