@@ -37,7 +37,7 @@ srun --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" ${SRUN_ARG
     "$PYTHON" -u "$TOOLS/train.py" "$config" "${work_dir[@]}" --launcher slurm --resume ${PY_ARGS:-} "$@" &
 step=$!
 stopped=
-trap 'stopped=1; kill -USR1 "$step"' USR1
+trap 'stopped=1; kill -USR1 "$step" || true' USR1 # the step may just have ended
 # A signal interrupts wait, and the second one gives what the step ended with.
 code=0
 wait "$step" || code=$?
