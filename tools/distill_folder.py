@@ -12,7 +12,16 @@ import sys
 from pathlib import Path
 
 import torch
-from folder_config import CONFIG, TREE, WORK_DIR, Network, config_text, describe_student, describe_teacher
+from folder_config import (
+    CONFIG,
+    TREE,
+    WORK_DIR,
+    Network,
+    check_student,
+    config_text,
+    describe_student,
+    describe_teacher,
+)
 from folder_images import UNREADABLE, FolderImages, list_images, replace
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -72,10 +81,11 @@ def prepare(args: argparse.Namespace) -> tuple[dict, Network, FolderImages]:
     try:
         settings = describe_teacher(args.teacher, args.variant, args.layers)
         teacher = MODELS.build(settings)
+        args.image_size = args.image_size or teacher.sample_size[0]
         student = describe_student(args.student, len(teacher.layers))
+        check_student(args.student, student, len(teacher.layers), {teacher.sample_size[0], args.image_size})
     except (OSError, ValueError) as error:
         raise SystemExit(f'{error}') from error
-    args.image_size = args.image_size or teacher.sample_size[0]
     layers = ', '.join(f'{name} ({c} channels, stride {s})' for name, (c, s) in teacher.feature_info.items())
     print(f'{args.teacher}: {settings["type"]}, {teacher.sample_size[0]} px, layers {layers}', flush=True)
     return settings | {'layers': list(teacher.layers)}, student, images

@@ -3,10 +3,12 @@
 import argparse
 import difflib
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import timm
+import torch
 from convert_guided_diffusion import choose_variant
 from folder_images import CLASSES, IMAGES, FolderImages
 from mmcls.engine.channel_order import channel_order, turns_round
@@ -93,6 +95,30 @@ def describe_student(name: str, maps: int) -> Network:
     order = -1 if is_bgr and not turns_round(preprocessor) else 1
     mean, std = (list(preprocessor[key])[::order] for key in ('mean', 'std'))
     return Network(_give_maps(backbone, maps), mean, std)
+
+
+def check_student(name: str, student: Network, maps: int, sizes: Iterable[int]) -> None:
+    """Run the untrained student on blank images of each of ``sizes``.
+
+    Raises:
+        ValueError: When it cannot take them, or does not give ``maps`` feature maps.
+    """
+    backbone = MODELS.build(student.backbone)
+    backbone.eval()
+    advice = 'Choose a convolutional network, or a vision transformer of MMPretrain.'
+    for size in sizes:
+        try:
+            with torch.no_grad():
+                shapes = [tuple(feature.shape) for feature in backbone(torch.zeros(1, 3, size, size))]
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f'--student {name} cannot take images of {size}x{size} pixels: {error} {advice}'
+            ) from error
+        if len(shapes) != maps or any(len(shape) != 4 for shape in shapes):
+            raise ValueError(
+                f'--student {name} gives features of shape {shapes}, expected {maps} maps (N, C, h, w), one for each '
+                f'of --layers. {advice}'
+            )
 
 
 def _give_maps(backbone: dict, maps: int) -> dict:

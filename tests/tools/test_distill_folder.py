@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from folder_config import describe_student, describe_teacher
+from folder_config import Network, check_student, describe_student, describe_teacher
 from folder_images import list_images
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
@@ -202,6 +202,14 @@ def test_students_give_a_map_for_each_layer(name, settings):
     assert maps[0].shape[2] >= maps[1].shape[2]
 
 
+def test_a_student_that_gives_no_maps_or_too_many_is_refused():
+    two = {'type': 'ResNet', 'depth': 18, 'out_indices': (2, 3)}
+    pooled = {'type': 'ConvNeXt', 'arch': 'atto'}
+    for backbone, shapes in ((two, r'\(1, 256, 4, 4\), \(1, 512, 2, 2\)'), (pooled, r'\(1, 320\)')):
+        with pytest.raises(ValueError, match=rf'of shape \[{shapes}\], expected 1 maps \(N, C, h, w\)'):
+            check_student('it', Network(backbone, [], []), 1, [64])
+
+
 def test_a_students_normalisation_is_its_librarys_in_rgb():
     expected = pytest.approx([123.675, 116.28, 103.53], abs=0.01)
     assert describe_student('resnet50', 1).mean == expected
@@ -219,6 +227,7 @@ def test_a_students_normalisation_is_its_librarys_in_rgb():
             1,
             '--student resnet19: neither timm nor MMPretrain has such a model. Near ones: res',
         ),
+        ({'--student': 'vit_tiny_patch16_224'}, 1, 'cannot take images of 8x8 pixels: Input height (8) doesn'),
         ({'--layers': 'mid_block.resnets.9'}, 1, "no layer 'mid_block.resnets.9'. Near ones: mid_block"),
         ({'--gpus': '0'}, 2, '--gpus 0: at least 1 is needed'),
         ({'--out': None}, 2, '--out is the folder of the images'),
