@@ -24,6 +24,7 @@ from folder_config import (
 )
 from folder_images import UNREADABLE, FolderImages, list_images, replace
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from steps import Run, Step, run_steps
@@ -122,6 +123,7 @@ def plan(args: argparse.Namespace, run: Run) -> list[Step]:
 def main() -> None:
     args = parse_args()
     init_default_scope('mmpretrain')
+    MMLogger.get_instance('distill_folder', log_level='WARNING')
     run = write_config(args, config_text(args, *prepare(args)))
     run_steps(plan(args, run), args.out / 'commands.sh')
     print(f'{args.out}: student (see README.md in it), report.html, distill.py, commands.sh')
