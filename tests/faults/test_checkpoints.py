@@ -1,8 +1,10 @@
 """Damaged checkpoints and a full disk: the last good checkpoint counts."""
 
+import os
 import subprocess
 
 import pytest
+from mmcls.engine.atomic_files import AtomicBackend
 from runs import DISTILL, assert_same_weights, train, weights
 
 
@@ -46,8 +48,23 @@ def test_a_damaged_checkpoint_that_was_asked_for_is_an_error(options, copied):
 def test_without_its_pointer_the_newest_checkpoint_is_found(options, whole, copied):
     (copied / 'last_checkpoint').unlink()
     (copied / 'epoch_3.pth').unlink()
+    (copied / 'epoch_3.pth.partial').touch()  # of a kill while it was written
     assert 'resumed epoch: 2, iter: 12' in train(DISTILL, copied, options, '--resume')
     assert_same_weights(copied / 'epoch_3.pth', whole / 'epoch_3.pth')
+    assert not list(copied.glob('*.partial'))
+
+
+def test_a_kill_while_a_file_is_written_leaves_the_old_one(tmp_path, monkeypatch):
+    def kill(descriptor):
+        raise KeyboardInterrupt
+
+    path = tmp_path / 'last_checkpoint'
+    backend = AtomicBackend()
+    backend.put(b'old', path)
+    monkeypatch.setattr(os, 'fsync', kill)
+    with pytest.raises(KeyboardInterrupt):
+        backend.put(b'new', path)
+    assert path.read_bytes() == b'old'
 
 
 @pytest.fixture

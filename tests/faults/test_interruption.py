@@ -61,7 +61,7 @@ def test_an_iteration_based_run_stops_after_an_optimizer_step(options, tmp_path)
     work_dir = tmp_path / 'run'
     train(FINETUNE, work_dir, options + fault('SIGTERM', 7), code=EXIT_CODE)
     assert interrupted(work_dir)['iter'] == 8
-    train(FINETUNE, work_dir, [*options, 'train_dataloader.num_workers=0'], '--resume')
+    train(FINETUNE, work_dir, [*options, 'train_dataloader.num_workers=2'], '--resume')
     assert_same_weights(work_dir / 'iter_12.pth', tmp_path / 'whole' / 'iter_12.pth')
 
 
