@@ -21,7 +21,7 @@ class Assumptions:
     network: float = 25.0  # GB/s of a whole node, 200 Gbit/s
     latency: float = 10.0  # microseconds of a message
     images_per_core: float | None = None  # a second, loaded and augmented; None measures it here
-    boundary: float = 1.0  # seconds from an epoch's last batch to the next one's first
+    boundary: float = 1.0  # seconds from an epoch's last batch to the next one's first; `data` measures it
     disk: float = 1.0  # GB/s at which a checkpoint is written, while all wait
     restart: float = 120.0  # seconds from a failure to the first step of the new run
     # GPU-hours a failure: 419 in 54 days on 16,384 H100 ("The Llama 3 Herd of Models", 2024, section 3.3.4).
