@@ -1,6 +1,5 @@
 """The demo's tables, figure and closing sentences."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from jobs import Job
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from mmcls.engine.pictures import draw_through_training, read_histogram, shares_of
 
 CHOSEN = 'REINFORCE'
 
@@ -139,14 +139,8 @@ def _histograms(comparison: Comparison) -> list[Path]:
 
 def _last_counts(histograms: list[Path]) -> tuple[np.ndarray, int]:
     """Timesteps drawn in the last interval of each distillation, summed."""
-    rows = [_rows(path)[-1] for path in histograms]
+    rows = [read_histogram(path)[-1] for path in histograms]
     return np.sum([row['counts'] for row in rows], axis=0), rows[0]['num_timesteps']
-
-
-def _rows(histogram: Path) -> list[dict]:
-    """One row an interval: a run that was killed and resumed has written some twice."""
-    rows = map(json.loads, histogram.read_text().splitlines())
-    return list({row['iter']: row for row in rows}.values())
 
 
 def _policy_sentence(counts: np.ndarray, num_timesteps: int) -> str:
@@ -184,10 +178,8 @@ def _draw_starts(panel: Axes, comparison: Comparison, labels: int) -> None:
 
 def _draw_policy(panel: Axes, histograms: list[Path]) -> None:
     """Share of the images that each timestep is drawn for, through training, mean of the distillations."""
-    runs = [_rows(path) for path in histograms]
+    runs = [read_histogram(path) for path in histograms]
     counts = np.mean([[row['counts'] for row in rows] for rows in runs], axis=0)
-    shares = (counts / counts.sum(1, keepdims=True)).T
-    extent = (0, runs[0][-1]['iter'], 0, runs[0][-1]['num_timesteps'])
-    image = panel.imshow(shares, origin='lower', aspect='auto', extent=extent, cmap='viridis')
+    image = draw_through_training(panel, shares_of(counts), runs[0][-1]['iter'], runs[0][-1]['num_timesteps'])
     panel.figure.colorbar(image, ax=panel, label='share of images')
-    panel.set(xlabel='iteration of distillation', ylabel='timestep t', title='t that the policy draws')
+    panel.set(xlabel='iteration of distillation', title='t that the policy draws')

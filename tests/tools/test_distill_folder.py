@@ -12,8 +12,6 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from folder_config import Network, check_student, describe_student, describe_teacher
-from folder_images import list_images
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
@@ -22,7 +20,7 @@ from processes import run_tool, start_tool
 from safetensors.torch import load_file
 
 COUNT = 36
-EPOCHS = 3
+EPOCHS = 8  # the signal takes up to a second to reach the training, some ten iterations of 24
 
 
 @pytest.fixture(scope='module')
@@ -185,39 +183,6 @@ def test_a_policy_is_rewarded_by_classes_or_by_agreement(photos, pipeline_folder
 
 
 @pytest.mark.parametrize(
-    ('name', 'settings'),
-    [
-        ('resnet18_8xb16_cifar10', {'out_indices': [2, 3]}),
-        ('mobilenet-v2_8xb32_in1k', {'out_indices': [6, 7]}),
-        ('convnext-v2-atto_fcmae-pre_3rdparty_in1k', {'out_indices': [-2, -1], 'gap_before_final_norm': False}),
-        ('resnet10t', {'features_only': True, 'out_indices': [-2, -1]}),
-    ],
-)
-def test_students_give_a_map_for_each_layer(name, settings):
-    student = describe_student(name, 2)
-    assert settings.items() <= student.backbone.items()
-    backbone = MODELS.build(student.backbone)
-    maps = backbone(torch.zeros(2, 3, 64, 64))
-    assert [feature.dim() for feature in maps] == [4, 4]
-    assert maps[0].shape[2] >= maps[1].shape[2]
-
-
-def test_a_student_that_gives_no_maps_or_too_many_is_refused():
-    two = {'type': 'ResNet', 'depth': 18, 'out_indices': (2, 3)}
-    pooled = {'type': 'ConvNeXt', 'arch': 'atto'}
-    for backbone, shapes in ((two, r'\(1, 256, 4, 4\), \(1, 512, 2, 2\)'), (pooled, r'\(1, 320\)')):
-        with pytest.raises(ValueError, match=rf'of shape \[{shapes}\], expected 1 maps \(N, C, h, w\)'):
-            check_student('it', Network(backbone, [], []), 1, [64])
-
-
-def test_a_students_normalisation_is_its_librarys_in_rgb():
-    expected = pytest.approx([123.675, 116.28, 103.53], abs=0.01)
-    assert describe_student('resnet50', 1).mean == expected
-    assert describe_student('regnetx-1.6gf_8xb128_in1k', 1).mean == expected  # which is trained on BGR
-    assert describe_student('resnet18_8xb16_cifar10', 1).mean == [125.307, 122.961, 113.8575]
-
-
-@pytest.mark.parametrize(
     ('changed', 'code', 'sentence'),
     [
         ({'--teacher': '/no/such/model'}, 1, "pretrained='/no/such/model' is neither a folder here nor a model"),
@@ -238,51 +203,3 @@ def test_what_is_wrong_is_said_at_once(changed, code, sentence, photos, pipeline
     changed = [photos if value is None else value for item in changed.items() for value in item]
     found, output = run_tool('distill_folder.py', *arguments(photos, tmp_path / 'out', pipeline_folder, *changed))
     assert (found, sentence in output, 'Traceback' in output) == (code, True, False), output[-2000:]
-
-
-def test_a_training_stands_for_the_diffusion_model_that_it_left(tmp_path):
-    (tmp_path / 'pipeline').mkdir()
-    (tmp_path / 'pipeline' / 'model_index.json').write_text('{}')
-    (tmp_path / 'epoch_1.pth').touch()
-    for teacher in (tmp_path, tmp_path / 'epoch_1.pth'):
-        with pytest.raises(ValueError, match=f'The diffusion model that it left is {tmp_path}/pipeline'):
-            describe_teacher(str(teacher), None, None)
-
-
-def test_a_published_checkpoint_is_known_by_its_name(tmp_path):
-    path = tmp_path / '256x256_diffusion_uncond.pt'
-    path.touch()
-    expected = {'type': 'ADMTeacher', 'checkpoint': str(path), 'variant': '256-uncond', 'layers': ['mid_block']}
-    assert describe_teacher(str(path), None, ['mid_block']) == expected
-    assert describe_teacher(str(path), '64', None)['variant'] == '64'
-
-
-def test_folders_without_images_or_classes(tmp_path):
-    out, folder = tmp_path / 'out', tmp_path / 'folder'
-    out.mkdir()
-    (folder / 'one').mkdir(parents=True)
-    with pytest.raises(SystemExit, match=r'folder holds no images: expected files that end in \.jpg'):
-        list_images(folder, out, False)
-    (folder / 'one' / '0.jpg').touch()
-    with pytest.raises(SystemExit, match=r'None of the 1 images in .* can be read'):
-        list_images(folder, out, False)
-    (out / 'unreadable.txt').unlink()
-    Image.new('RGB', (8, 8)).save(folder / 'one' / '0.jpg')
-    with pytest.raises(SystemExit, match="one subfolder alone, 'one'"):
-        list_images(folder, out, True)
-    Image.new('RGB', (8, 8)).save(folder / '1.png')
-    (out / 'images.txt').unlink(missing_ok=True)
-    with pytest.raises(SystemExit, match=r'1 images lie in no subfolder of .* \(1\.png\)'):
-        list_images(folder, out, True)
-    (out / 'distillation').mkdir()
-    assert list_images(folder, out, False).count == 2
-
-
-def test_results_inside_the_folder_are_no_images_of_it(tmp_path):
-    out = tmp_path / 'out'
-    out.mkdir()
-    for path in (tmp_path / '0.png', out / 'picture.png'):
-        Image.new('RGB', (8, 8)).save(path)
-    for _ in range(2):
-        assert list_images(tmp_path, out, False).count == 1
-    assert (out / 'images.txt').read_text() == '0.png\n'
