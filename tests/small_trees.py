@@ -68,6 +68,18 @@ def results_read(config: Path) -> list[str]:
 def write_trees(folder: Path) -> None:
     """The trees with small data, and small teachers of the true formats and layer names."""
     data = folder / 'data'
+    write_data(data)
+    for tree in TREES:
+        (folder / tree).mkdir()
+        (folder / tree / 'configs').symlink_to(ROOT / tree / 'configs')
+        (folder / tree / 'data').symlink_to(data)
+    write_teachers(folder / 'classification_distill')
+    (data / 'teachers').mkdir()
+    for file, flags in ((ADM_FILES[variant], flags) for variant, flags in SMALL_ADM.items()):
+        torch.save(ReferenceADM(**flags).state_dict(), data / 'teachers' / file)
+
+
+def write_data(data: Path) -> None:
     for write in (write_cifar10, write_imagenet, write_wflw):
         write(data)
     write_celebamask_hq(data, size=256)
@@ -75,20 +87,16 @@ def write_trees(folder: Path) -> None:
     write_wflw(data / 'demo_faces', size=128)
     write_tiny_imagenet(data, classes=2 * BATCH_SIZE, train=1, val=1)  # every image of a batch of another class
     write_digits(data / 'digits')
-    for tree in TREES:
-        (folder / tree).mkdir()
-        (folder / tree / 'configs').symlink_to(ROOT / tree / 'configs')
-        (folder / tree / 'data').symlink_to(data)
 
+
+def write_teachers(folder: Path) -> None:
+    """Small models of the hub, in the folders where they are looked for before the hub is asked."""
     torch.manual_seed(0)
     blocks = {'down_block_types': (*['DownBlock2D'] * 3, 'AttnDownBlock2D'), 'block_out_channels': (8, 8, 8, 16)}
     blocks['up_block_types'] = ('AttnUpBlock2D', *['UpBlock2D'] * 3)
     for name, size in (('google/ddpm-cifar10-32', 32), ('google/ddpm-ema-celebahq-256', 64)):
         unet = tiny_unet(sample_size=size, **blocks)
-        DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder / 'classification_distill' / name)
-    (data / 'teachers').mkdir()
-    for file, flags in ((ADM_FILES[variant], flags) for variant, flags in SMALL_ADM.items()):
-        torch.save(ReferenceADM(**flags).state_dict(), data / 'teachers' / file)
+        DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder / name)
 
 
 def narrow(config: Config) -> Config:

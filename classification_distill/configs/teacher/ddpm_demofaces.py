@@ -31,6 +31,6 @@ param_scheduler = [
 val_dataloader = val_evaluator = test_dataloader = test_evaluator = None
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.01),
-    dict(type='DDPMSampleHook', interval=400, num_images=36),
+    dict(type='DDPMSampleHook', num_images=36),
     dict(type='DDPMPipelineHook'),
 ]
