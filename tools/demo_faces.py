@@ -76,7 +76,7 @@ class Part:
     num_seeds: int
 
 
-QUICK = Part((CHOSEN,), (20,), 1)
+QUICK = Part((UNIFORM,), (20,), 1)
 FULL = Part((UNIFORM, CHOSEN), (20, 100, NUM_TRAIN), 3)
 
 

@@ -7,14 +7,18 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from mmpretrain.registry import MODELS
 from support import ROOT
 
 CONFIG = 'configs/baseline/r18_b64_digits_finetune.py'
 
 
-def train(digits, work_dir, stdout) -> subprocess.Popen:
+def train(digits, work_dir, stdout, start=None) -> subprocess.Popen:
     options = ['model.backbone.base_channels=4', 'model.backbone.stem_channels=4', 'model.head.in_channels=32']
     options += [f'{split}_dataloader.dataset.data_root={digits}' for split in ('train', 'val', 'test')]
+    if start:
+        options += ['model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={start}']
     options += ['train_cfg.max_iters=40', 'train_cfg.val_interval=20', 'default_hooks.logger.interval=10']
     command = [sys.executable, 'tools/train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', *options]
     return subprocess.Popen(
@@ -45,8 +49,10 @@ def read_terminal(process: subprocess.Popen, terminal: int) -> str:
 def screen(digits, tmp_path_factory) -> tuple[str, str]:
     """What a training wrote to the terminal, and its log file."""
     work_dir = tmp_path_factory.mktemp('terminal')
+    narrow = {'type': 'ResNet_CIFAR', 'depth': 18, 'base_channels': 4, 'stem_channels': 4}
+    torch.save(MODELS.build(narrow).state_dict(), work_dir / 'start.pth')
     ours, theirs = pty.openpty()
-    process = train(digits, work_dir, theirs)
+    process = train(digits, work_dir, theirs, start=work_dir / 'start.pth')
     os.close(theirs)
     return read_terminal(process, ours), next(work_dir.glob('*/*.log')).read_text()
 
@@ -60,7 +66,8 @@ def test_the_terminal_shows_one_line(screen):
     moving = [line for line in lines if re.search(r'iteration +\d+/40 ', line)]
     assert re.search(r'iteration 40/40 +━+ 100% +0:00:00 left +loss [\d.]+ +accuracy [\d.]+', moving[-1])
     still = [line for line in lines if '━' not in line and 'OneDL' not in line]  # the latter is MMEngine's
-    assert [line.split()[0] for line in still] == ['Training;', 'Done:']
+    assert [line.split()[0] for line in still] == ['INFO', 'Training;', 'Done:']
+    assert re.search(r'backbone: (\d+) of \1 tensors from', still[0])
 
 
 def test_the_log_file_is_whole(screen):

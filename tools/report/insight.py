@@ -141,7 +141,7 @@ def _describe_choices(model: nn.Module, inputs: Tensor) -> list[str]:
     words = []
     for probabilities in _probabilities(model, inputs):
         best = probabilities.argmax().item()
-        words.append(f't = {model.timestep_policy.grid[best].item()} ({probabilities[best].item():.0%})')
+        words.append(f't = {model.timestep_policy.grid[best].item()} ({probabilities[best].item():.1%})')
     return words
 
 

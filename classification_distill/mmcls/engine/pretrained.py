@@ -13,6 +13,8 @@ from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from .terminal import AT_TERMINAL
+
 
 class PretrainedWeightsError(ValueError):
     """Weights named by an ``init_cfg`` that do not load completely."""
@@ -46,7 +48,7 @@ def check_pretrained_weights(model: nn.Module, config: Config | dict, allow_part
                     + '\n  '.join(problems)
                     + '\nGive checkpoint and prefix of the same architecture, or allow it by --allow-partial-init.'
                 )
-            logger.info(summary)
+            logger.info(summary, extra=AT_TERMINAL)
             for problem in problems:
                 logger.warning(problem)
 

@@ -24,6 +24,8 @@ FIGURES = {
     'val/mIoU': 'mIoU',
     'val/NME': 'NME',
 }
+# ``logger.info(..., extra=AT_TERMINAL)`` reaches the terminal, too.
+AT_TERMINAL = {'at_terminal': True}
 
 
 def on_terminal() -> bool:
@@ -52,9 +54,10 @@ class TerminalRunner(Runner):
         self.register_hook(ProgressHook(self.progress), priority='LOWEST')
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """As MMEngine's, with nothing but warnings and errors on the terminal."""
+        """As MMEngine's; on the terminal are warnings, errors, and what is marked for it."""
         logger = super().build_logger(*args, **kwargs)
-        handler = RichHandler(logging.WARNING, self.console, show_time=False, show_path=False)
+        handler = RichHandler(logging.INFO, self.console, show_time=False, show_path=False)
+        handler.addFilter(lambda record: record.levelno >= logging.WARNING or hasattr(record, 'at_terminal'))
         handler.addFilter(FilterDuplicateWarning('mmengine'))
         # What the libraries warn each other of, nobody at the terminal can mend.
         handler.addFilter(lambda record: 'deprecated' not in record.getMessage())

@@ -12,6 +12,8 @@ from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 from torchvision.utils import make_grid
 
+from ..terminal import AT_TERMINAL
+
 
 def _trained_pipeline(runner) -> DDPMPipeline:
     """The pipeline of the EMA weights where the run keeps them, else of the model's own."""
@@ -69,4 +71,4 @@ class DDPMPipelineHook(Hook):
         _trained_pipeline(runner).save_pretrained(partial)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
-        runner.logger.info(f'Saved the diffusion model as a diffusers pipeline: {target}')
+        runner.logger.info(f'Saved the diffusion model as a diffusers pipeline: {target}', extra=AT_TERMINAL)
