@@ -40,7 +40,7 @@ class Step:
 
     Args:
         model: Config of a RepFusion model.
-        way: ``'published'``, or a key of :func:`ways`.
+        way: ``'published'``, or a key of ``ways``.
         batch_size: Images a step.
     """
 

@@ -53,7 +53,7 @@ def to_coco(faces: list[dict], sizes: dict[str, tuple[int, int]]) -> dict:
     """Annotations in COCO's format with the keys that WFLWDataset reads.
 
     Args:
-        faces: Of :func:`prepare_data.wflw_list.read_list`.
+        faces: Of ``read_list``.
         sizes: Width and height of each image.
     """
     image_ids: dict[str, int] = {}

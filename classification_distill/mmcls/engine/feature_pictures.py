@@ -46,7 +46,7 @@ def teacher_colors(
     """The teacher's features of each image at several timesteps.
 
     Args:
-        model: A :class:`RepFusion`.
+        model: A ``RepFusion``.
         inputs: Normalised images ``(N, 3, H, W)``.
         data_samples: Their labels, for a teacher that is told them.
         timesteps: Which to look at.

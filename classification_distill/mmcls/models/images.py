@@ -22,14 +22,14 @@ def to_pixels(inputs: Tensor, data_preprocessor: nn.Module) -> Tensor:
 
 
 def normalize(pixels: Tensor, data_preprocessor: nn.Module) -> Tensor:
-    """Pixels ``(N, 3, H, W)`` in [0, 255] with a data preprocessor's mean and std: undoes :func:`to_pixels`."""
+    """Pixels ``(N, 3, H, W)`` in [0, 255] with a data preprocessor's mean and std: undoes ``to_pixels``."""
     if getattr(data_preprocessor, '_enable_normalize', False):
         pixels = (pixels - data_preprocessor.mean) / data_preprocessor.std
     return pixels
 
 
 def to_diffusion_range(inputs: Tensor, data_preprocessor: nn.Module) -> Tensor:
-    """As :func:`to_pixels`, with the pixels scaled to [-1, 1]."""
+    """As ``to_pixels``, with the pixels scaled to [-1, 1]."""
     return to_pixels(inputs, data_preprocessor) / 127.5 - 1
 
 

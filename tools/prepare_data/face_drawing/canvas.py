@@ -84,7 +84,7 @@ class Canvas:
             extent[region] |= mask > 0
 
     def line(self, points: np.ndarray, width: float, colour, opacity: float = 1.0, within=None, part=None) -> None:
-        """Draw a line through points of shape (n, 2), of this width in sides of the picture; see :meth:`fill`."""
+        """Draw a line through points of shape (n, 2), of this width in sides of the picture; see ``fill``."""
         self.fill(_thick(points, max(width, 1.2 / self.side)), colour, part, opacity, within)
 
     def part_masks(self, step: int) -> dict[str, np.ndarray]:

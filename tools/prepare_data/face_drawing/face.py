@@ -81,7 +81,7 @@ def paint_skin(canvas: Canvas, head: Head, points: np.ndarray) -> None:
 
 
 def paint_features(canvas: Canvas, head: Head, points: np.ndarray, hair: np.ndarray) -> None:
-    """Soft shades, then nose, mouth, eyes and brows; see :func:`paint_skin` for the arguments."""
+    """Soft shades, then nose, mouth, eyes and brows; see ``paint_skin`` for the arguments."""
     _shades(canvas, head)
     _beard(canvas, head, points, hair)
     _nose(canvas, head, points)

@@ -67,7 +67,7 @@ def draw_face(scene: Scene, size: int) -> Portrait:
 
 
 def project_points(scene: Scene, size: int) -> np.ndarray:
-    """The points of :class:`Portrait`, without drawing it."""
+    """The points of ``Portrait``, without drawing it."""
     head = Head(scene)
     return head.project(points_3d(head)) * size - 0.5
 

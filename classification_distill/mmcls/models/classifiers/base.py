@@ -15,7 +15,7 @@ class BaseDistiller(BaseClassifier):
     """A student and, for each feature of the teacher, a connector and a distillation loss.
 
     The student's weights are ``student.backbone.*`` in a checkpoint; downstream configs load them by that prefix.
-    Subclasses build their teacher and then call :meth:`pair_features`.
+    Subclasses build their teacher and then call ``pair_features``.
 
     Args:
         backbone: The student.

@@ -20,7 +20,7 @@ class KDClassifier(BaseDistiller):
     (Hinton et al., 2015) by ``LogitKDLoss``, the others on the maps of the two backbones.
 
     Args:
-        teacher: ``config`` and ``checkpoint`` of any MMPretrain classifier (:class:`ClassifierTeacher`).
+        teacher: ``config`` and ``checkpoint`` of any MMPretrain classifier (``ClassifierTeacher``).
         backbone: The student's backbone. For losses on features its ``out_indices`` give as many maps as the teacher's.
         head: The student's classification head.
         distill_loss: Compares student and teacher.

@@ -29,7 +29,7 @@ class RepFusion(BaseDistiller):
         task_head: Says how much the teacher's features tell of the task; ReinforcePolicy needs one.
         connector: Maps a student feature to a teacher feature's shape; its channels are found here. By default the one
             that suits the loss.
-        standardizer: How teacher features are standardised (:class:`FeatureStandardizer`); None leaves them raw, which
+        standardizer: How teacher features are standardised (``FeatureStandardizer``); None leaves them raw, which
             is the published behaviour.
         data_preprocessor: Normalises the images for the student. The teacher's images are recovered from its mean and
             std.

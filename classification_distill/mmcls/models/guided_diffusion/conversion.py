@@ -26,7 +26,7 @@ def load_guided_diffusion(checkpoint: str | Path, variant: str | dict) -> DDPMPi
 
     Args:
         checkpoint: The ``.pt`` file.
-        variant: A name in ``VARIANTS``, or a dict of :class:`ADMVariant`'s flags.
+        variant: A name in ``VARIANTS``, or a dict of ``ADMVariant``'s flags.
 
     Raises:
         FileNotFoundError: When there is no such file.

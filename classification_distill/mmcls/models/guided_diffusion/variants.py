@@ -44,7 +44,7 @@ class ADMVariant:
         return tuple(int(multiple * self.num_channels) for multiple in self.channel_mult)
 
     def unet_config(self) -> dict:
-        """Arguments of the :class:`ADMUNet2DModel` of this architecture."""
+        """Arguments of the ``ADMUNet2DModel`` of this architecture."""
         sides = [self.image_size >> level for level in range(len(self.channel_mult))]
         attention = [side in self.attention_resolutions for side in sides]
         config = {

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class BaseDistillLoss(nn.Module):
-    """Base of all distillation losses, which implement :meth:`compare`; one object is built for each teacher feature.
+    """Base of all distillation losses, which implement ``compare``; one object is built for each teacher feature.
 
     Args:
         loss_weight: Weight of the loss.
@@ -19,7 +19,7 @@ class BaseDistillLoss(nn.Module):
     connector = 'ConvConnector'
     #: Whether the constructor takes ``student_channels`` and ``teacher_channels``.
     needs_channels = False
-    #: Whether :meth:`forward` takes ``indices``, each image's place in the data set (MMPretrain's ``sample_idx``).
+    #: Whether ``forward`` takes ``indices``, each image's place in the data set (MMPretrain's ``sample_idx``).
     needs_indices = False
 
     def __init__(self, loss_weight: float = 1.0):

@@ -27,7 +27,7 @@ class BaseTaskHead(nn.Module):
         self.loss_weight = loss_weight
 
     def views(self, images: Tensor) -> list[Tensor]:
-        """Further images ``(N, 3, H, W)`` in [-1, 1] whose features :meth:`loss` needs, at the same timesteps."""
+        """Further images ``(N, 3, H, W)`` in [-1, 1] whose features ``loss`` needs, at the same timesteps."""
         return []
 
     def loss(
@@ -41,7 +41,7 @@ class BaseTaskHead(nn.Module):
         Args:
             features: Teacher features ``(N, C, h, w)``, one a layer.
             data_samples: The images' annotations.
-            views: The features of each of :meth:`views`, as ``features``.
+            views: The features of each of ``views``, as ``features``.
 
         Returns:
             Tensor: ``(N,)``.

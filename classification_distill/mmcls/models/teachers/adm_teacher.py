@@ -15,14 +15,14 @@ class ADMTeacher(UNetTeacher):
     Args:
         checkpoint: The ``.pt`` file, such as ``64x64_diffusion.pt``.
         variant: ``'64'``, ``'128'``, ``'256'``, ``'256-uncond'``, ``'512'``, or for a model of one's own a dict of
-            guided-diffusion's flags (:class:`~mmcls.models.guided_diffusion.ADMVariant`).
+            guided-diffusion's flags (``ADMVariant``).
         layers: Names of the U-Net's modules to read, by diffusers' names.
-        options: As in :class:`BaseTeacher`: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
+        options: As in ``BaseTeacher``: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
 
     Raises:
         FileNotFoundError: When there is no such file.
         ValueError: When it is damaged, holds more than tensors or is of another variant, or as in
-            :class:`BaseTeacher`.
+            ``BaseTeacher``.
     """
 
     def __init__(self, checkpoint: str, variant: str | dict, layers: Sequence[str] = (MIDDLE,), **options):

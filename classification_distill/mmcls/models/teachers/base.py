@@ -25,8 +25,8 @@ class BaseTeacher(FrozenHolder):
 
     Blocks of the network that come after the last layer are dropped.
 
-    Subclasses say how the network is called in :meth:`denoise` and, where it does not work on pixels, what it works on
-    in :meth:`encode`.
+    Subclasses say how the network is called in ``denoise`` and, where it does not work on pixels, what it works on
+    in ``encode``.
 
     Args:
         network: The denoising network, a diffusers model.
@@ -34,11 +34,11 @@ class BaseTeacher(FrozenHolder):
         layers: Names of the network's modules to read, as in ``network.named_modules()``. A layer that returns tokens
             ``(N, h * w, C)`` is read as the map ``(N, C, h, w)``, h = w.
         image_scale: Pixels of the image along a pixel of the network's input.
-        companions: Further frozen modules that :meth:`encode` and :meth:`denoise` use, by name.
-        class_labels: Class that a class-conditional network is told; see :class:`ClassConditioning`.
+        companions: Further frozen modules that ``encode`` and ``denoise`` use, by name.
+        class_labels: Class that a class-conditional network is told; see ``ClassConditioning``.
         noise: ``'none'`` gives the network the clean image, as the paper does; ``'forward'`` gives it a draw of
             q(x_t | x_0) at the timestep ("Denoising Diffusion Probabilistic Models", Ho et al., 2020, Eq. 4).
-        dtype: Precision in which the network runs; see :class:`Precision`. Features are float32 in any case.
+        dtype: Precision in which the network runs; see ``Precision``. Features are float32 in any case.
         channels_last: Keep feature maps in channels-last memory format.
         compile: Compile by ``torch.compile`` the blocks that hold no layer to be read.
 

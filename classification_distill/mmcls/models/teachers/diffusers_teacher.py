@@ -30,11 +30,11 @@ class DiffusersTeacher(UNetTeacher):
     Args:
         pretrained: Hub id, or the folder of a saved pipeline.
         layers: Names of the U-Net's modules to read.
-        options: As in :class:`BaseTeacher`: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
+        options: As in ``BaseTeacher``: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
 
     Raises:
         FileNotFoundError: When the pipeline cannot be found or fetched.
-        ValueError: When it is not one of pixel-space diffusion, or as in :class:`BaseTeacher`.
+        ValueError: When it is not one of pixel-space diffusion, or as in ``BaseTeacher``.
     """
 
     def __init__(self, pretrained: str, layers: Sequence[str] = (MIDDLE,), **options):

@@ -20,11 +20,11 @@ class DiTTeacher(LatentDiffusionTeacher):
     Args:
         pretrained: Hub id, or the folder of a saved ``DiTPipeline``.
         layers: Names of the transformer's modules to read; tokens are folded back to a map.
-        options: As in :class:`BaseTeacher`: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
+        options: As in ``BaseTeacher``: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
 
     Raises:
         FileNotFoundError: When the pipeline cannot be found or fetched.
-        ValueError: When it is no DiT, or as in :class:`BaseTeacher`.
+        ValueError: When it is no DiT, or as in ``BaseTeacher``.
     """
 
     last_layer = 'proj_out_2'

@@ -20,7 +20,7 @@ class LatentDiffusionTeacher(BaseTeacher):
         scheduler: The diffusers scheduler.
         layers: Names of the network's modules to read.
         companions: Further frozen modules, by name.
-        options: As in :class:`BaseTeacher`.
+        options: As in ``BaseTeacher``.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class LatentTeacher(LatentDiffusionTeacher):
     Args:
         pretrained: Hub id, or the folder of a saved ``LDMPipeline``.
         layers: Names of the U-Net's modules to read.
-        options: As in :class:`BaseTeacher`: ``noise``, ``dtype``, ``channels_last``, ``compile``.
+        options: As in ``BaseTeacher``: ``noise``, ``dtype``, ``channels_last``, ``compile``.
 
     Raises:
         FileNotFoundError: When the pipeline cannot be found or fetched.
-        ValueError: When it is none of unconditional latent diffusion, or as in :class:`BaseTeacher`.
+        ValueError: When it is none of unconditional latent diffusion, or as in ``BaseTeacher``.
     """
 
     def __init__(self, pretrained: str, layers: Sequence[str] = (MIDDLE,), **options):

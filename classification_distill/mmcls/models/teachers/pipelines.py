@@ -36,7 +36,7 @@ def find_teacher_type(pretrained: str) -> str:
         pretrained: Hub id, or the folder of a saved pipeline.
 
     Raises:
-        FileNotFoundError: As :func:`load_pipeline`.
+        FileNotFoundError: As ``load_pipeline``.
     """
     with _explained(pretrained):
         index = DiffusionPipeline.load_config(pretrained)

@@ -19,11 +19,11 @@ class StableDiffusionTeacher(LatentDiffusionTeacher):
     Args:
         pretrained: Hub id, or the folder of a saved ``StableDiffusionPipeline``.
         layers: Names of the U-Net's modules to read.
-        options: As in :class:`BaseTeacher`: ``noise``, ``dtype``, ``channels_last``, ``compile``.
+        options: As in ``BaseTeacher``: ``noise``, ``dtype``, ``channels_last``, ``compile``.
 
     Raises:
         FileNotFoundError: When the pipeline cannot be found or fetched.
-        ValueError: When it is no Stable Diffusion 1 or 2, or one for inpainting, or as in :class:`BaseTeacher`.
+        ValueError: When it is no Stable Diffusion 1 or 2, or one for inpainting, or as in ``BaseTeacher``.
     """
 
     def __init__(self, pretrained: str, layers: Sequence[str] = (MIDDLE,), **options):

@@ -27,7 +27,7 @@ class BaseTimestepPolicy(nn.Module):
         num_timesteps: Number T of the diffusion process's timesteps.
     """
 
-    #: Whether :meth:`loss` needs the reward of a task head.
+    #: Whether ``loss`` needs the reward of a task head.
     learns = False
 
     def __init__(self, num_timesteps: int = 1000):
