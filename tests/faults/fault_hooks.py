@@ -14,7 +14,7 @@ from mmpretrain.registry import HOOKS
 
 @HOOKS.register_module()
 class FaultHook(Hook):
-    """Let something happen as iteration number ``iteration`` (from 1) of rank ``rank`` begins.
+    """Let something happen as iteration number ``iteration`` (from 1) of rank ``rank`` begins, 0 for before training.
 
     Args:
         fault: A signal's name, which the process then sends itself; ``wait``, until the file ``<work_dir>/go`` is
@@ -26,6 +26,10 @@ class FaultHook(Hook):
         self.fault = fault
         self.iteration = iteration
         self.rank = rank
+
+    def before_run(self, runner):
+        if self.iteration == 0:
+            os.kill(os.getpid(), getattr(signal, self.fault))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if self.fault == 'spoil' and runner.iter + 1 == self.iteration:

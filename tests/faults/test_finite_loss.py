@@ -59,8 +59,11 @@ def test_weights_that_are_spoilt_are_told_from_a_batch_that_is(options, tmp_path
     assert 'an earlier step spoilt them' in output
 
 
-def test_weights_that_are_spoilt_are_not_saved(options, tmp_path):
-    options = options + fault('spoil', 12)  # the last of the second epoch: no further loss tells
-    output = train(DISTILL, tmp_path / 'run', options, code=1)
+def test_weights_that_are_spoilt_are_not_saved(options, whole, tmp_path):
+    work_dir = tmp_path / 'run'
+    spoil = fault('spoil', 12)  # the last of the second epoch: no further loss tells
+    output = train(DISTILL, work_dir, options + spoil, code=1)
     assert 'No checkpoint is saved at iteration 12: 1 tensors of weights are not finite' in output
-    assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['epoch_1.pth']
+    assert [path.name for path in work_dir.glob('*.pth')] == ['epoch_1.pth']
+    train(DISTILL, work_dir, options, '--resume')
+    assert_same_weights(work_dir / 'epoch_3.pth', whole / 'epoch_3.pth')

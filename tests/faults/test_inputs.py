@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,23 +13,29 @@ import pytest
 import torch
 from diffusers import DDPMPipeline
 from mmcls.models.teachers.pipelines import load_pipeline
-from runs import DISTILL, train
+from runs import DISTILL, TREE, assert_same_weights, train
 
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune_repfusion.py'
 KD = 'configs/kd/r18-r18_kd_digits.py'
 
 
-@pytest.mark.parametrize('content', [b'', b'no image'])
-def test_a_damaged_image_is_named(options, digits, tmp_path, content):
+def test_a_damaged_image_is_named_and_the_run_goes_on_once_it_is_mended(options, whole, copied, digits, tmp_path):
+    (copied / 'last_checkpoint').unlink()
+    (copied / 'epoch_3.pth').unlink()
     shutil.copytree(digits, tmp_path / 'digits')
     name = (digits / 'meta' / 'train.txt').read_text().splitlines()[50].split()[0]
     image = tmp_path / 'digits' / 'images' / name
-    assert image.is_file()
-    image.write_bytes(content)
+    content = image.read_bytes()
     data = [f'train_dataloader.dataset.data_root={tmp_path / "digits"}', 'train_dataloader.num_workers=2']
-    output = train(DISTILL, tmp_path / 'run', options + data, code=1)
-    assert f'DataError: img_path={image} could not be loaded' in output
-    assert 'Pin memory' not in output
+    for damaged in (b'', b'no image'):
+        image.write_bytes(damaged)
+        output = train(DISTILL, copied, options + data, '--resume', code=1)
+        assert f'DataError: img_path={image} could not be loaded' in output
+        assert 'Pin memory' not in output
+        assert [path.name for path in copied.glob('*.pth*')] == ['epoch_2.pth']
+    image.write_bytes(content)
+    train(DISTILL, copied, options + data, '--resume')
+    assert_same_weights(copied / 'epoch_3.pth', whole / 'epoch_3.pth')
 
 
 def test_a_hub_that_cannot_be_reached_is_told_from_a_model_that_is_not_there(monkeypatch):
@@ -42,15 +50,18 @@ def test_a_hub_that_cannot_be_reached_is_told_from_a_model_that_is_not_there(mon
     assert "teacher.pretrained='google/no-such-model'" in str(error.value)
 
 
-def test_a_port_in_use_is_named(options, tmp_path):
+def test_a_port_in_use_is_named(tmp_path):
     with socket.socket() as other:
         other.bind(('', 0))
         other.listen()
         port = str(other.getsockname()[1])
-        variables = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': '1', 'RANK': '0'}
-        output = train(DISTILL, tmp_path / 'run', options, '--launcher', 'pytorch', code=1, **variables)
-    assert f'port: {port}' in output
-    assert 'address already in use' in output
+        command = ['bash', 'tools/dist_train.sh', DISTILL, '1', '--work-dir', tmp_path / 'run']
+        environment = os.environ | {'PYTHON': sys.executable, 'PORT': port}
+        result = subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert f'port: {port}' in result.stderr
+    assert 'address already in use' in result.stderr
+    assert not (tmp_path / 'run').exists()
 
 
 class RunsCode:

@@ -35,9 +35,9 @@ def test_when_all_are_killed_the_run_goes_on_from_the_last_checkpoint(options_of
     assert_same_weights(work_dir / 'epoch_2.pth', whole_of_two / 'epoch_2.pth')
 
 
-def test_two_runs_in_one_work_directory_are_refused_while_the_first_lives(options, tmp_path):
+def test_two_runs_in_one_work_directory_are_refused_while_the_first_lives(options, whole, tmp_path):
     work_dir = tmp_path / 'run'
-    first = Run(DISTILL, work_dir, [*options, *fault('wait', 2), 'train_dataloader.num_workers=2'])
+    first = Run(DISTILL, work_dir, [*options, *fault('wait', 8), 'train_dataloader.num_workers=2'])
     wait_for(work_dir / 'waits')
     log = first.log.rename(tmp_path / 'first.log')
     output = train(DISTILL, work_dir, options, '--resume', code=1)
@@ -46,4 +46,5 @@ def test_two_runs_in_one_work_directory_are_refused_while_the_first_lives(option
 
     first.process.kill()  # and not its workers, which live on for some seconds
     first.process.join()
-    train(DISTILL, work_dir, [*options, 'train_cfg.max_epochs=1'], '--resume')
+    train(DISTILL, work_dir, options, '--resume')
+    assert_same_weights(work_dir / 'epoch_3.pth', whole / 'epoch_3.pth')

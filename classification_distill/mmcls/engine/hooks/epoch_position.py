@@ -1,5 +1,7 @@
 """Resuming in the middle of an epoch."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 
 from mmengine.dist import get_world_size
@@ -13,8 +15,7 @@ class EpochPositionHook(Hook):
     """Keep in each checkpoint of an unfinished epoch how many of its batches were seen, and skip those on resuming.
 
     EpochBasedTrainLoop itself would begin the epoch anew; IterBasedTrainLoop finds its place without help. Nothing is
-    loaded to skip it: the sampler's order is deterministic. In the log, the batches of the epoch that is gone on with
-    are counted from 1.
+    loaded to skip it: the sampler's order is deterministic. Hooks are given the batch's number within the whole epoch.
 
     Raises:
         ValueError: When the epoch now has other batches than when the checkpoint was saved.
@@ -41,9 +42,11 @@ class EpochPositionHook(Hook):
                 f'{_describe(expected)}. Resume with as many processes and images in a batch as before, or from the '
                 'last checkpoint of a whole epoch: --resume <work_dir>/epoch_<N>.pth.'
             )
-        self._batches_seen = self._first = self._resumed_from['batches_seen']
+        self._batches_seen = self._resumed_from['batches_seen']
         batch_sampler = runner.train_dataloader.batch_sampler
         batch_sampler.sampler = _Rest(batch_sampler.sampler, self._batches_seen * batch_sampler.batch_size)
+        # The loop counts what the loader gives it.
+        runner.train_loop.run_iter = partial(_run_later_iter, runner.train_loop.run_iter, self._batches_seen)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         self._batches_seen += 1
@@ -54,6 +57,7 @@ class EpochPositionHook(Hook):
             self._resumed_from = None
             batch_sampler = runner.train_dataloader.batch_sampler
             batch_sampler.sampler = batch_sampler.sampler.sampler
+            del runner.train_loop.run_iter  # the class's own is there again
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         if self._batches_seen and isinstance(runner.train_loop, EpochBasedTrainLoop):
@@ -61,7 +65,7 @@ class EpochPositionHook(Hook):
 
 
 class _Rest:
-    """A sampler without its first samples; its length is the whole epoch's, as the log expects."""
+    """A sampler without its first samples; its length is the whole epoch's, against which batches are counted."""
 
     def __init__(self, sampler, num_seen: int):
         self.sampler = sampler
@@ -72,6 +76,10 @@ class _Rest:
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+
+def _run_later_iter(run_iter: Callable, num_seen: int, batch_idx: int, data_batch) -> None:
+    run_iter(num_seen + batch_idx, data_batch)
 
 
 def _epoch_size(runner) -> dict[str, int]:
