@@ -3,8 +3,8 @@
 import json
 
 from processes import run_tool
-from report.results import final_metrics
-from report.runs import find_runs
+from report.results import final_metrics, summarize
+from report.runs import find_runs, group_runs
 
 
 def test_a_resumed_run_is_one_curve(tmp_path):
@@ -30,6 +30,16 @@ def test_the_newest_test_and_the_last_validation_are_the_results(tmp_path):
     path.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
     (run,) = find_runs([tmp_path])
     assert final_metrics(run) == {'accuracy/top1': 40.0, 'test accuracy/top1': 60.0, 'loss': 2.0}
+
+
+def test_the_picture_of_the_results_is_of_the_fields_metric(tmp_path):
+    for name in ('scratch', 'distilled'):
+        path = tmp_path / name / '20260101_000000/vis_data/scalars.json'
+        path.parent.mkdir(parents=True)
+        path.write_text('{"lr": 0.1, "loss": 1, "iter": 1}\n{"aAcc": 90.0, "mIoU": 20.0, "step": 1}\n')
+    results = summarize('s', group_runs(find_runs([tmp_path])))
+    assert results.columns == ['aAcc', 'mIoU', 'loss']
+    assert results.main == 'mIoU'
 
 
 def test_what_is_no_run_is_refused(tmp_path):

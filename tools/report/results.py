@@ -10,6 +10,9 @@ from .curves import NOT_DRAWN, style_of
 from .figures import picture
 from .runs import Group, Run
 
+# The metric that is drawn, where a run has it; else its first.
+MAIN = ('accuracy/top1', 'mIoU', 'NME')
+
 
 @dataclass
 class Results:
@@ -34,7 +37,7 @@ def summarize(section: str, groups: Sequence[Group]) -> Results:
     columns = list(dict.fromkeys(name for runs in values for metrics in runs for name in metrics))
     columns.sort(key=lambda name: name == 'loss')  # last
     rows = [[_cell([m[name] for m in runs if name in m]) for name in columns] for runs in values]
-    main = next((name for name in columns if name != 'loss'), '')
+    main = next((name for name in (*MAIN, *columns) if name in columns and name != 'loss'), '')
     svg = _draw(f'{section}-results', main, groups, values) if main and len(groups) > 1 else Markup()
     return Results(columns, rows, svg, main)
 
