@@ -4,7 +4,7 @@ import json
 
 from processes import run_tool
 from report.results import final_metrics, summarize
-from report.runs import find_runs, group_runs
+from report.runs import Group, find_runs
 
 
 def test_a_resumed_run_is_one_curve(tmp_path):
@@ -37,7 +37,7 @@ def test_the_picture_of_the_results_is_of_the_fields_metric(tmp_path):
         path = tmp_path / name / '20260101_000000/vis_data/scalars.json'
         path.parent.mkdir(parents=True)
         path.write_text('{"lr": 0.1, "loss": 1, "iter": 1}\n{"aAcc": 90.0, "mIoU": 20.0, "step": 1}\n')
-    results = summarize('s', group_runs(find_runs([tmp_path])))
+    results = summarize('s', [Group(run.name, [run]) for run in find_runs([tmp_path])])
     assert results.columns == ['aAcc', 'mIoU', 'loss']
     assert results.main == 'mIoU'
 
