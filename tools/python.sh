@@ -13,5 +13,3 @@ if [ -z "${PYTHON:-}" ]; then
     fi
 fi
 export PYTHON
-# Modules of one's own in the folder of the command, which a config names in custom_imports.
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
+from .cfg_options import apply_cfg_options
 from .channel_order import check_channel_order
 from .slurm import set_rendezvous
 from .terminal import TerminalRunner, on_terminal
@@ -26,7 +28,9 @@ RUN_HOOKS = {
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that training and testing share, under OpenMMLab's names."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='where logs and checkpoints go; by default work_dirs/<config name>')
+    parser.add_argument(
+        '--work-dir', help="where logs and checkpoints go (the config's work_dir, else work_dirs/<config name>)"
+    )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override, as key.sub=value'
     )
@@ -49,8 +53,9 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'There is no config {args.config!r} in {Path.cwd()}.')
+    sys.path.append(os.getcwd())  # modules of one's own lie there, which the config names in custom_imports
     config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options)
+    apply_cfg_options(config, args.cfg_options)
     config.launcher = args.launcher
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     return config
