@@ -9,6 +9,7 @@ from mmcls.engine.launch import add_common_arguments, build_runner, load_config
 from mmengine import dump
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from torch.distributed.elastic.multiprocessing.errors import record
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +33,7 @@ def draw_predictions(config: Config, folder: str) -> None:
         config.visualizer.vis_backends = [{'type': 'LocalVisBackend', 'save_dir': folder, 'img_save_dir': '.'}]
 
 
+@record  # the error is what torchrun ends with
 def main() -> None:
     args = parse_args()
     if not Path(args.checkpoint).is_file():

@@ -11,6 +11,7 @@ from mmcls.engine.pretrained import check_pretrained_weights
 from mmcls.engine.resume import settle_checkpoint
 from mmcls.engine.work_dir_lock import locked_work_dir
 from mmengine.model import is_model_wrapper
+from torch.distributed.elastic.multiprocessing.errors import record
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,12 +43,12 @@ def apply_arguments(config, args: argparse.Namespace) -> None:
         config.resume, config.load_from = True, args.resume
     if args.amp:
         if not torch.cuda.is_available():
-            raise SystemExit('--amp needs a GPU, and torch finds none here. Leave it out to train in float32.')
+            raise ValueError('--amp needs a GPU, and torch finds none here. Leave it out to train in float32.')
         config.optim_wrapper.update(type='AmpOptimWrapper')
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
         if 'base_batch_size' not in config.get('auto_scale_lr', {}):
-            raise SystemExit('--auto-scale-lr: the config does not say auto_scale_lr = dict(base_batch_size=...).')
+            raise ValueError('--auto-scale-lr: the config does not say auto_scale_lr = dict(base_batch_size=...).')
         config.auto_scale_lr.enable = True
 
 
@@ -62,6 +63,7 @@ def train(config, args: argparse.Namespace) -> None:
     runner.train()
 
 
+@record  # the error is what torchrun ends with
 def main() -> None:
     exit_on_signals()
     args = parse_args()

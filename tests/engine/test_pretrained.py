@@ -51,8 +51,13 @@ def test_empty_path(distilled):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(PretrainedWeightsError, match='does not exist'):
-        check(config(tmp_path / 'none.pth'))
+    with pytest.raises(PretrainedWeightsError, match=r'does not exist.*The training that.*--cfg-options model'):
+        check(config(tmp_path / 'none' / 'epoch_200.pth'))
+
+
+def test_a_missing_file_beside_others(distilled):
+    with pytest.raises(PretrainedWeightsError, match=r'does not exist.*Its folder holds distilled\.pth'):
+        check(config(distilled.with_name('epoch_200.pth')))
 
 
 def test_a_teachers_folder(pipeline_folder):

@@ -150,3 +150,5 @@ def test_unreachable_hub(monkeypatch):
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
     with pytest.raises(FileNotFoundError, match='neither a folder here nor a model that the Hugging Face hub gave'):
         DiffusersTeacher('google/no-such-model', [MIDDLE])
+    with pytest.raises(FileNotFoundError, match=r'neither a folder.* by a config of configs/teacher'):
+        DiffusersTeacher('work_dirs/no-such-run/pipeline', [MIDDLE])

@@ -90,7 +90,7 @@ def _load_state_dict(path: str, prefix: str, field: str) -> dict[str, Tensor]:
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except FileNotFoundError as error:
-        raise PretrainedWeightsError(f'{field}.checkpoint={path!r} does not exist. Check the path.') from error
+        raise PretrainedWeightsError(_missing(path, field)) from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise PretrainedWeightsError(
             f'{field}.checkpoint={path!r} is damaged, or holds more than tensors and plain values: {error}'
@@ -105,6 +105,16 @@ def _load_state_dict(path: str, prefix: str, field: str) -> dict[str, Tensor]:
             f'{describe_prefixes(state_dict)}.'
         )
     return selected
+
+
+def _missing(path: str, field: str) -> str:
+    folder = os.path.dirname(path) or '.'
+    found = sorted(name for name in os.listdir(folder) if name.endswith('.pth')) if os.path.isdir(folder) else []
+    return (
+        f'{field}.checkpoint={path!r} does not exist in {os.getcwd()}. '
+        + (f'Its folder holds {", ".join(found)}. ' if found else 'The training that writes it has not been run here. ')
+        + f'Another is named by --cfg-options {field}.checkpoint=FILE.'
+    )
 
 
 def describe_prefixes(state_dict: Mapping[str, Tensor]) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 from diffusers import DiffusionPipeline
 from huggingface_hub import model_info, try_to_load_from_cache
 
+_COPY = 'Check the spelling; without a network, copy the pipeline folder to this machine and give its path.'
+_TRAIN_FIRST = 'A training by a config of configs/teacher writes such a folder, pipeline, into its work directory.'
+
 
 def load_pipeline(
     pretrained: str, pipeline_class: type[DiffusionPipeline], networks: dict[str, str | tuple[str, ...]], **components
@@ -64,8 +67,8 @@ def _explained(pretrained: str) -> Iterator[None]:
             raise FileNotFoundError(f'The diffusers pipeline in {pretrained!r} does not load: {error}') from error
         raise FileNotFoundError(
             f'teacher.pretrained={pretrained!r} is neither a folder here nor a model that the Hugging Face hub gave. '
-            'Check the spelling; without a network, copy the pipeline folder to this machine and give its path. '
-            f'({_root_cause(error)})'
+            + (_TRAIN_FIRST if folder.parts[0] == 'work_dirs' else _COPY)
+            + f' ({_root_cause(error)})'
         ) from error
 
 
