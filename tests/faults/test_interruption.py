@@ -3,11 +3,13 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 from mmcls.engine.interruption import EXIT_CODE
-from runs import DISTILL, Run, assert_same_weights, fault, train, train_in_two, wait_for
+from runs import DISTILL, TREE, Run, assert_same_weights, fault, train, train_in_two, wait_for
 
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune.py'
 
@@ -51,6 +53,23 @@ def test_a_signal_to_one_of_two_processes_stops_both(options_of_two, whole_of_tw
     assert_same_weights(work_dir / 'epoch_2.pth', whole_of_two / 'epoch_2.pth')
 
 
+def test_a_signal_to_the_launcher_reaches_the_run(options, tmp_path):
+    work_dir = tmp_path / 'run'
+    command = ['bash', 'tools/dist_train.sh', DISTILL, '1', '--work-dir', work_dir, '--cfg-options', *options]
+    environment = os.environ | {'PYTHON': sys.executable}
+    with (tmp_path / 'log').open('w') as log:
+        command += ['train_cfg.max_epochs=1000']
+        launcher = subprocess.Popen(command, cwd=TREE, env=environment, stdout=log, stderr=log)
+        try:
+            wait_for(work_dir / 'epoch_1.pth')
+            launcher.send_signal(signal.SIGUSR1)
+            assert launcher.wait(60) == 1
+        finally:
+            launcher.terminate()
+    assert 'SIGUSR1: stopped after iteration' in (tmp_path / 'log').read_text()
+    assert interrupted(work_dir)['iter'] >= 6
+
+
 def test_an_iteration_based_run_stops_after_an_optimizer_step(options, tmp_path):
     options = [option for option in options if not option.startswith(('model.teacher', 'train_cfg'))] + [
         'model.head.in_channels=32',
@@ -77,5 +96,5 @@ def test_an_epoch_of_other_batches_is_not_gone_on_with(options, tmp_path):
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1'])
 def test_before_training_a_signal_ends_the_run_at_once(options, tmp_path, name):
-    train(DISTILL, tmp_path / 'run', options + fault(name, 0), code=EXIT_CODE)
+    train(DISTILL, tmp_path / 'run', options + fault(name, 0), code=85)  # as the docs have it
     assert not list((tmp_path / 'run').glob('*.pth'))
