@@ -48,7 +48,7 @@ def test_a_damaged_checkpoint_that_was_asked_for_is_an_error(options, copied):
 def test_without_its_pointer_the_newest_checkpoint_is_found(options, whole, copied):
     (copied / 'last_checkpoint').unlink()
     (copied / 'epoch_3.pth').unlink()
-    (copied / 'epoch_3.pth.partial').touch()  # of a kill while it was written
+    (copied / 'epoch_9.pth.partial').touch()  # of a kill while it was written
     assert 'resumed epoch: 2, iter: 12' in train(DISTILL, copied, options, '--resume')
     assert_same_weights(copied / 'epoch_3.pth', whole / 'epoch_3.pth')
     assert not list(copied.glob('*.partial'))
