@@ -1,6 +1,6 @@
 """Distil, then train and test a downstream model from the student.
 
-bash tools/transfer.sh <DISTILL CONFIG> <DOWNSTREAM CONFIG> <GPUS>
+bash tools/transfer.sh <DISTILL CONFIG> <DOWNSTREAM CONFIG> <GPUS> [--amp]
 
 What is finished is skipped, what was interrupted goes on. The commands that ran are in ``commands.sh`` of the work
 directory, which is ``work_dirs/transfer/<distillation>/<downstream config>`` of the downstream config's tree.
@@ -78,13 +78,13 @@ def check(distillation: Run, downstream: Run, options: dict[str, str]) -> None:
             raise SystemExit(f'{distillation.path} and {downstream.path} do not fit.\n{error}') from error
 
 
-def transfer(distillation: Run, downstream: Run, options: dict[str, str], gpus: int) -> None:
-    """Run what is not finished, and test."""
+def transfer(distillation: Run, downstream: Run, options: dict[str, str], gpus: int, amp: bool = False) -> None:
+    """Run what is not finished, the distillation with ``amp`` in mixed precision, and test."""
     folder = ['--work-dir', downstream.work_dir]
     settings = ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
     metrics = ['--out', f'{downstream.work_dir}/metrics.json']
     steps = [
-        Step(distillation.tree, distillation.train_command(gpus), distillation.finished),
+        Step(distillation.tree, distillation.train_command(gpus, *['--amp'] * amp), distillation.finished),
         Step(downstream.tree, downstream.train_command(gpus, *folder, *settings), downstream.finished),
         Step(downstream.tree, downstream.test_command(gpus, *folder, *metrics)),
     ]
@@ -98,6 +98,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('distill_config', help='config that distils, such as configs/celebahq-hint/ddpm-r18_hint.py')
     parser.add_argument('downstream_config', help='config of any tree that loads a student')
     parser.add_argument('gpus', type=int, help='number of GPUs; without GPUs, of processes')
+    parser.add_argument('--amp', action='store_true', help='distil in mixed precision, on GPUs')
     args = parser.parse_args()
     if args.gpus < 1:
         parser.error(f'{args.gpus} GPUs: at least 1 is needed; without GPUs it is the number of processes.')
@@ -112,7 +113,8 @@ def main() -> None:
     downstream.work_dir = f'work_dirs/transfer/{name}/{Path(downstream.path).stem}'
     options = wire(distillation, downstream)
     check(distillation, downstream, options)
-    transfer(distillation, downstream, options, args.gpus)
+    print('The data of both is there, and the student fits.')
+    transfer(distillation, downstream, options, args.gpus, args.amp)
 
 
 if __name__ == '__main__':

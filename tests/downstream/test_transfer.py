@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from downstream.small_faces import write_celebamask_hq
+from diffusers import DDPMPipeline, DDPMScheduler
+from downstream.small_faces import write_celebamask_hq, write_wflw
 from mmcls.engine.data_check import MissingDataError
-from support import ROOT
-from transfer import Run, check, wire
+from support import ROOT, tiny_unet
+from transfer import Run, check, transfer, wire
 
 DISTILL = ROOT / 'classification_distill/configs/celebahq-hint/ddpm-r18_hint.py'
 BASELINES = [*ROOT.glob('*/configs/**/*baseline*.py'), *ROOT.glob('*/configs/baseline/*_finetune.py')]
@@ -97,6 +98,15 @@ def test_data_that_the_downstream_task_lacks_is_missed_before_the_distillation(t
         check(distillation, downstream, wire(distillation, downstream))
 
 
+@pytest.mark.parametrize('amp', [False, True])
+def test_mixed_precision_is_that_of_the_distillation_alone(amp, monkeypatch):
+    commands = []
+    monkeypatch.setattr('transfer.run_steps', lambda steps, record: commands.extend(map(str, steps)))
+    distillation, downstream = load(DISTILL), load(REPFUSION[0])
+    transfer(distillation, downstream, wire(distillation, downstream), gpus=2, amp=amp)
+    assert [' --amp' in command for command in commands] == [amp, False, False]
+
+
 def run(trees: Path, *arguments: str) -> str:
     environment = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
     command = ['bash', 'classification_distill/tools/transfer.sh', *arguments]
@@ -105,34 +115,44 @@ def run(trees: Path, *arguments: str) -> str:
     return result.stdout
 
 
-def test_from_distillation_to_metrics(trees, digits, pipeline_folder):
-    (trees / 'data').mkdir()
-    (trees / 'data/digits').symlink_to(digits)
-    quick = '{}_dataloader = dict(batch_size=32, dataset=dict(indices=64))\n'
-    data = quick.format('train') + quick.format('val')
+def write_teacher(folder: Path) -> Path:
+    torch.manual_seed(0)
+    blocks = {'down_block_types': ['DownBlock2D'] * 3, 'up_block_types': ['UpBlock2D'] * 3}
+    unet = tiny_unet(sample_size=32, block_out_channels=(8, 8, 8), **blocks)
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder)
+    return folder
+
+
+def test_from_distillation_to_landmarks(trees, tmp_path):
+    write_wflw(trees / 'data/demo_faces', size=128)
     distil = write_config(
         trees,
         'classification_distill/configs/distil.py',
-        'digits-hint/ddpm-r18_hint.py',
-        f"{data}model = dict(teacher=dict(pretrained='{pipeline_folder}'))\ntrain_cfg = dict(max_epochs=1)\n",
+        'demofaces-hint/ddpm-hrnet_hint.py',
+        "work_dir = 'work_dirs/distil'\n"
+        f"model = dict(teacher=dict(pretrained='{write_teacher(tmp_path / 'teacher')}'))\n"
+        'train_dataloader = dict(batch_size=2)\n'
+        'train_cfg = dict(max_iters=1)\ndefault_hooks = dict(checkpoint=dict(interval=1))\n',
     )
     finetune = write_config(
         trees,
-        'classification_distill/configs/finetune.py',
-        'baseline/r18_b64_digits_finetune_repfusion.py',
-        f'{data}{quick.format("test")}train_cfg = dict(max_iters=2)\n'
-        'optim_wrapper = dict(optimizer=dict(lr=0, weight_decay=0))\n',
+        'landmark/configs/landmarks.py',
+        'demo_faces/hrnet_128x128_demofaces_repfusion.py',
+        'train_dataloader = dict(batch_size=2)\n'
+        'train_cfg = dict(max_iters=2, val_interval=2)\ndefault_hooks = dict(checkpoint=dict(interval=2))\n'
+        'optim_wrapper = dict(optimizer=dict(lr=0))\n',
     )
     output = run(trees, str(distil.relative_to(trees)), str(finetune.relative_to(trees)), '1')
-    work_dir = trees / 'classification_distill/work_dirs/transfer/distil/finetune'
+    work_dir = trees / 'landmark/work_dirs/transfer/distil/landmarks'
     metrics = json.loads((work_dir / 'metrics.json').read_text())
-    assert 0 <= metrics['accuracy/top1'] <= 100
+    assert metrics['NME'] > 0
+    assert {'NME/pose', 'NME/expression'} <= metrics.keys()
     commands = (work_dir / 'commands.sh').read_text().splitlines()[1:]
     assert len(commands) == 3
     assert all(command in output for command in commands)
 
     # At a learning rate of 0, the weights that it ends with are those that it started with.
-    distilled = torch.load(trees / 'classification_distill/work_dirs/distil/epoch_1.pth', weights_only=False)
+    distilled = torch.load(trees / 'classification_distill/work_dirs/distil/iter_1.pth', weights_only=False)
     tuned = torch.load(work_dir / 'iter_2.pth', weights_only=False)['state_dict']
     kernels = {key: value for key, value in distilled['state_dict'].items() if key.endswith('conv1.weight')}
     students = [key for key in kernels if key.startswith('student.backbone.')]
