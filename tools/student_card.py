@@ -42,6 +42,8 @@ The backbone of a student, alone: no neck, no head, no teacher.
 
 {_metrics(student)}## Use
 
+Paths are those from the folder that holds `{name}`.
+
 {snippets}
 
 ## Files
