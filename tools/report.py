@@ -23,7 +23,7 @@ def main() -> None:
     partial = args.out.with_name(args.out.name + '.partial')
     partial.write_text(text)
     os.replace(partial, args.out)
-    print(f'{args.out}: {len(runs)} runs, {args.out.stat().st_size / 1e6:.1f} MB.')
+    print(f'{args.out}: {len(runs)} run{"s" * (len(runs) > 1)}, {args.out.stat().st_size / 1e6:.1f} MB.')
 
 
 if __name__ == '__main__':

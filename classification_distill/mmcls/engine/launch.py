@@ -65,7 +65,7 @@ def build_runner(config: Config, progress: bool = True) -> Runner:
     """Build the Runner, with or without GPUs, in one process or several; at a terminal with a ``progress`` line.
 
     Raises:
-        ValueError: When a diffusion model would see red as blue.
+        ValueError: When a diffusion model would see red as blue, or there are fewer GPUs than processes.
     """
     check_channel_order(config)
     refuse_code_in_checkpoints()
@@ -73,6 +73,7 @@ def build_runner(config: Config, progress: bool = True) -> Runner:
     if config.launcher == 'slurm':
         set_rendezvous()
         config.launcher = 'pytorch'  # from here on it is as if torchrun had started the processes
+    refuse_more_processes_than_gpus()
     os.environ.setdefault('LOCAL_RANK', '0')
     if config.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine's own set-up calls torch.cuda.set_device; it leaves an initialised process group alone.
@@ -84,6 +85,16 @@ def build_runner(config: Config, progress: bool = True) -> Runner:
             'find_unused_parameters': config.get('find_unused_parameters', False),
         }
     return (TerminalRunner if progress and on_terminal() else Runner).from_cfg(config)
+
+
+def refuse_more_processes_than_gpus() -> None:
+    """CUDA itself would call it an invalid device ordinal."""
+    processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
+    if 0 < gpus < processes:
+        raise ValueError(
+            f'{processes} processes were asked for, and torch finds {gpus} GPU(s) here. Give {gpus} as <GPUS>; '
+            'with CUDA_VISIBLE_DEVICES= the processes run without GPUs.'
+        )
 
 
 def add_run_hooks(config: Config) -> None:
