@@ -56,9 +56,9 @@ def test_a_signal_to_one_of_two_processes_stops_both(options_of_two, whole_of_tw
 def test_a_signal_to_the_launcher_reaches_the_run(options, tmp_path):
     work_dir = tmp_path / 'run'
     command = ['bash', 'tools/dist_train.sh', DISTILL, '1', '--work-dir', work_dir, '--cfg-options', *options]
+    command += ['train_cfg.max_epochs=100']
     environment = os.environ | {'PYTHON': sys.executable}
     with (tmp_path / 'log').open('w') as log:
-        command += ['train_cfg.max_epochs=1000']
         launcher = subprocess.Popen(command, cwd=TREE, env=environment, stdout=log, stderr=log)
         try:
             wait_for(work_dir / 'epoch_1.pth')
