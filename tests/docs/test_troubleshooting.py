@@ -17,6 +17,7 @@ OF_OTHERS = {
     'EADDRINUSE',
     'address already in use',
     'CUDA out of memory',
+    'got an unexpected keyword argument',
     'Expected to have finished reduction in the prior iteration',
 }
 
