@@ -16,6 +16,12 @@ def test_distilled_says_what_the_model_starts_from(path):
     assert before not in str(config.model.to_dict())
 
 
+def test_a_student_for_a_model_that_starts_from_none_is_refused():
+    config = Config.fromfile(ROOT / 'classification_distill/configs/baseline/r18_b64_digits_finetune.py')
+    with pytest.raises(ValueError, match=r'distilled=student\.pth: the model of this config starts from no student'):
+        apply_cfg_options(config, {'distilled': 'student.pth'})
+
+
 def test_a_setting_named_by_its_field_comes_first():
     config = Config.fromfile(ROOT / 'classification_distill/configs/baseline/r18_b64_digits_finetune_repfusion.py')
     apply_cfg_options(config, {'model.backbone.init_cfg.checkpoint': 'field.pth', 'distilled': 'variable.pth'})

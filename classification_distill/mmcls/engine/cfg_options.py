@@ -13,7 +13,8 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
     ``init_cfg`` that was made of it is set, too.
 
     Raises:
-        ValueError: For a dict, which MMEngine would take for a string.
+        ValueError: For a dict, which MMEngine would take for a string; or for ``distilled`` where nothing was made of
+            it, so that the model would start from scratch.
     """
     for key, value in options.items():
         if isinstance(value, str) and value.startswith(('dict(', '{')):
@@ -21,8 +22,13 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
                 f'--cfg-options {key}={value}: dicts are not read here. Give their parts, as in {key}.type=NAME; with '
                 f'{key}._delete_=True nothing is left of what the config says.'
             )
-    if 'distilled' in options and 'distilled' in config:
-        fields = [field for field, value in _strings(config.model, 'model') if value == config.distilled]
+    if 'distilled' in options:
+        fields = [field for field, value in _strings(config.model, 'model') if value == config.get('distilled')]
+        if not fields:
+            raise ValueError(
+                f'--cfg-options distilled={options["distilled"]}: the model of this config starts from no student. '
+                'Take one that ends in repfusion or repfussion, or set model.backbone.init_cfg.'
+            )
         config.merge_from_dict(dict.fromkeys(fields, options['distilled']))
     config.merge_from_dict(dict(options))
 
