@@ -27,7 +27,8 @@ class BaseTimestepPolicy(nn.Module):
         num_timesteps: Number T of the diffusion process's timesteps.
     """
 
-    #: Whether ``loss`` needs the reward of a task head.
+    #: Whether ``loss`` needs the reward of a task head. The constructor of such a policy takes ``image_size``, the
+    #: height of the teacher's images, too, and what it chooses is shown by its ``distribution(images)`` over ``grid``.
     learns = False
 
     def __init__(self, num_timesteps: int = 1000):
