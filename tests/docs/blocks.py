@@ -1,8 +1,9 @@
 """The code blocks of a Markdown page, and how a test runs them.
 
 A block of Python begins with a comment that names its file, ``# <path>`` or ``# <path>, further down``, and is written
-there. A block of bash is run in the repository's root. A comment before a block, which no reader sees, changes that:
-``<!-- test: A => B; C => D -->`` replaces text, and ``<!-- test: not run, WHY -->`` leaves it out.
+there. Then the blocks of bash are run, in one shell that begins in the repository's root. A comment before a block,
+which no reader sees, changes that: ``<!-- test: A => B; C => D -->`` replaces text, and
+``<!-- test: not run, WHY -->`` leaves it out.
 """
 
 import re

@@ -48,4 +48,5 @@ def test_a_command_is_as_the_pages_write_it(script, subcommand, option):
     assert (ROOT / 'tools' / script).is_file()
     if option or subcommand:
         program = PROGRAMS.get(script, script)
-        assert option in help_of(program, *([subcommand] if subcommand else []))
+        help_text = help_of(program, *([subcommand] if subcommand else []))
+        assert re.search(rf'{option}(?![\w-])', help_text), help_text
