@@ -63,7 +63,7 @@ def look_into(run: Run) -> Insight | str:
         try:
             check_data(config, [split])
             model, before, dataset = _build(run, config, split)
-        except (FileNotFoundError, ValueError) as error:
+        except (FileNotFoundError, ImportError, ValueError) as error:
             return ' '.join(str(error).split())
         if model.__class__.__name__ == 'RepFusion':
             return _look_at_distillation(model, before, dataset)
