@@ -129,7 +129,7 @@ def test_teacher_and_student_are_seen(runs):
         (lambda folder, config: config.replace("pretrained='/", "pretrained='/gone/"), 'neither a folder here nor'),
         (lambda folder, config: config.replace("data_root='/", "data_root='/gone/"), 'A data set is missing or empty'),
         (lambda folder, config: config.replace('base_channels=4', 'base_channels=8'), 'does not fit the model'),
-        (lambda folder, config: config.replace("'mmcls'", "'mmcls', 'my_parts'"), "'my_parts'"),
+        (lambda folder, config: config.replace("'mmcls'", "'mmcls', 'my_parts'"), 'Failed to import my_parts'),
     ],
     ids=['checkpoint', 'teacher', 'data', 'config', 'module'],
 )  # fmt: skip
