@@ -139,10 +139,9 @@ def _give_maps(backbone: dict, maps: int) -> dict:
 def config_text(args: argparse.Namespace, teacher: dict, student: Network, images: FolderImages) -> str:
     """The config as a person reads it; ``args`` are those of tools/distill_folder.py, complete."""
     learns = args.policy == 'reinforce'
-    # Of a policy that settles on some timesteps, all features are standardised alike; else those of near timesteps.
-    policy, bins = (
-        ({'type': 'ReinforcePolicy', 'entropy_weight': 0.1}, 1) if learns else ({'type': 'UniformPolicy'}, 20)
-    )
+    policy = {'type': 'UniformPolicy'}
+    if learns:  # with the bonus kept, a reward that says nothing leaves it uniform
+        policy = {'type': 'ReinforcePolicy', 'entropy_weight': 0.1, 'entropy_decay_until': None}
     head = {'type': 'ViewAgreementHead'}
     if images.classes:
         head = {'type': 'PooledMLPHead', 'num_classes': len(images.classes)}
@@ -161,7 +160,7 @@ model = dict(
     backbone={as_code(student.backbone)},
     timestep_policy={as_code(policy)},
     distill_loss=dict(type='HintLoss', loss_weight=1.0),{task_head}
-    standardizer=dict(num_bins={bins}))
+    standardizer=dict(num_bins=20))
 
 data_preprocessor = dict(mean={student.mean}, std={student.std}, to_rgb=True)
 train_dataloader = dict(

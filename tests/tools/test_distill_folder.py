@@ -171,6 +171,8 @@ def test_a_policy_is_rewarded_by_classes_or_by_agreement(photos, pipeline_folder
     config = Config.fromfile(tmp_path / 'distill.py')
     model = MODELS.build(config.model | {'data_preprocessor': config.data_preprocessor})
     assert type(model.task_head).__name__ == ('PooledMLPHead' if classes else 'ViewAgreementHead')
+    model.timestep_policy.set_progress(1.0)
+    assert model.timestep_policy.entropy_weight > 0  # a reward that says nothing then leaves the policy uniform
     if classes:
         assert config.model.task_head.num_classes == 2
         assert (tmp_path / 'classes.txt').read_text() == 'Anna B\nCarl\n'
