@@ -46,7 +46,8 @@ def check_pretrained_weights(model: nn.Module, config: Config | dict, allow_part
                 raise PretrainedWeightsError(
                     f'{field} does not fit the model. {summary}.\n  '
                     + '\n  '.join(problems)
-                    + '\nGive checkpoint and prefix of the same architecture, or allow it by --allow-partial-init of tools/train.py.'
+                    + '\nGive checkpoint and prefix of the same architecture, or allow it by '
+                    '--allow-partial-init of tools/train.py.'
                 )
             logger.info(summary, extra=AT_TERMINAL)
             for problem in problems:
