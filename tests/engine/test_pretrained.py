@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
-from mmcls.engine.pretrained import PretrainedWeightsError, check_pretrained_weights
+from mmcls.engine.pretrained import PretrainedWeightsError, PretrainedWeightsHook, check_pretrained_weights
+from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.model import PretrainedInit
 from mmpretrain.registry import MODELS
 
 PREFIX = 'student.backbone.'
@@ -28,14 +32,50 @@ def check(cfg, **settings):
     return model
 
 
-def test_every_tensor_is_loaded(distilled, tmp_path):
-    MMLogger.get_instance('pretrained', log_file=str(tmp_path / 'log'))
-    model = check(config(distilled))
-    assert f'backbone: 120 of 120 tensors from {distilled}' in (tmp_path / 'log').read_text()
+def begin_training(model, cfg, log_file, **settings):
+    """What the hook sees of a runner whose model was initialised; returns the log."""
+    logger = MMLogger('pretrained', log_file=str(log_file))
+    PretrainedWeightsHook().before_train(SimpleNamespace(model=model, cfg=Config(cfg | settings), logger=logger))
+    return log_file.read_text()
+
+
+def test_every_tensor_is_loaded_and_the_log_says_what_was_seen(distilled, tmp_path):
+    cfg = config(distilled)
+    model = check(cfg)
     model.init_weights()
+    assert f'backbone: 120 of 120 tensors equal those of {distilled}' in begin_training(model, cfg, tmp_path / 'log')
     saved = torch.load(distilled)['state_dict']
     for key, value in model.backbone.state_dict().items():
         assert torch.equal(value, saved[PREFIX + key]), key
+
+
+def test_weights_that_do_not_arrive_end_the_run(distilled, tmp_path):
+    cfg = config(distilled)
+    model = check(cfg)  # never initialised
+    with pytest.raises(PretrainedWeightsError, match=r'model\.backbone\.init_cfg was not followed.*conv1\.weight'):
+        begin_training(model, cfg, tmp_path / 'log')
+
+
+def test_a_run_that_goes_on_has_its_checkpoints_weights(distilled, tmp_path):
+    cfg = config(distilled)
+    assert begin_training(check(cfg), cfg, tmp_path / 'log', load_from='epoch_1.pth', resume=True) == ''
+
+
+def test_an_outer_modules_weights_go_over_those_of_the_modules_in_it(distilled, tmp_path):
+    cfg = config(distilled)
+    whole = {'backbone.' + k.removeprefix(PREFIX): v + 1 for k, v in torch.load(distilled)['state_dict'].items()}
+    torch.save({k: v for k, v in whole.items() if 'task_head' not in k}, tmp_path / 'whole.pth')
+    cfg['model']['init_cfg'] = {'type': 'Pretrained', 'checkpoint': str(tmp_path / 'whole.pth')}
+    model = check(cfg)
+    model.init_weights()
+    assert 'model: 120 of 120 tensors equal those of' in begin_training(model, cfg, tmp_path / 'log')
+
+
+def test_the_initialisation_may_be_named_by_its_class(distilled):
+    cfg = config(distilled)
+    cfg['model']['backbone']['init_cfg'] |= {'type': PretrainedInit, 'prefix': 'backbone.'}
+    with pytest.raises(PretrainedWeightsError, match=r"model\.backbone\.init_cfg\.prefix='backbone\.'"):
+        check(cfg)
 
 
 def test_wrong_prefix_names_those_of_the_file(distilled):

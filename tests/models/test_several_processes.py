@@ -38,7 +38,7 @@ def distillation(digits, work_dir, batch_size, **model):
     config.train_cfg = {'by_epoch': True, 'max_epochs': 1}
     for name in ('val', 'test'):
         config.update({f'{name}_dataloader': None, f'{name}_cfg': None, f'{name}_evaluator': None})
-    config.custom_hooks = [{'type': 'TimestepPolicyHook'}, {'type': 'EMAHook', 'momentum': 0.1}]
+    config.custom_hooks = [{'type': 'EMAHook', 'momentum': 0.1}]
     config.update(launcher='pytorch', work_dir=str(work_dir), experiment_name=work_dir.name)
     return config
 

@@ -134,7 +134,7 @@ train_dataloader = dict(dataset=dict(data_root={str(digits)!r}, indices=128))
 val_dataloader = dict(dataset=dict(data_root={str(digits)!r}, indices=64))
 train_cfg = dict(max_epochs=2, val_interval=1)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
-custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='TimestepPolicyHook')]
+custom_hooks = [dict(type='EMAHook', momentum=0.1)]
 """)
     code, output = run_tool('train.py', 'distill.py', '--work-dir', 'run')
     assert code == 0, output[-3000:]

@@ -2,7 +2,6 @@
 _base_ = 'default_runtime.py'
 
 custom_hooks = [
-    dict(type='TimestepPolicyHook'),
     dict(type='TimestepHistogramHook', interval=500),
     dict(type='FeaturePictureHook', interval=10),
 ]

@@ -6,4 +6,4 @@ work_dir = 'work_dirs/demofaces-hint/ddpm-hrnet_hint_landmarks'
 model = dict(
     timestep_policy=dict(_delete_=True, type='ReinforcePolicy', entropy_weight=0.01),
     task_head=dict(type='HeatmapHead', num_keypoints=98))
-custom_hooks = [dict(type='TimestepPolicyHook'), dict(type='TimestepHistogramHook', interval=50)]
+custom_hooks = [dict(type='TimestepHistogramHook', interval=50)]

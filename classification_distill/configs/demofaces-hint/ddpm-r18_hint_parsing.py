@@ -5,4 +5,4 @@ work_dir = 'work_dirs/demofaces-hint/ddpm-r18_hint_parsing'
 model = dict(
     timestep_policy=dict(_delete_=True, type='ReinforcePolicy', entropy_weight=0.1),
     task_head=dict(type='DenseSegHead', num_classes=19))
-custom_hooks = [dict(type='TimestepPolicyHook'), dict(type='TimestepHistogramHook', interval=50)]
+custom_hooks = [dict(type='TimestepHistogramHook', interval=50)]

@@ -21,7 +21,6 @@ optim_wrapper = dict(
 param_scheduler = dict(type='CosineAnnealingLR', T_max=100, convert_to_iter_based=True)
 
 custom_hooks = [
-    dict(type='TimestepPolicyHook'),
     dict(type='TimestepHistogramHook', interval=150),
     dict(type='FeaturePictureHook', interval=20),
 ]

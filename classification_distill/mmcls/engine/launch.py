@@ -17,6 +17,7 @@ from .slurm import set_rendezvous
 from .terminal import TerminalRunner, on_terminal
 
 RUN_HOOKS = {
+    'pretrained_weights': 'PretrainedWeightsHook',
     'iteration_seed': 'IterationSeedHook',
     'epoch_position': 'EpochPositionHook',
     'interruption': 'InterruptionHook',

@@ -1,4 +1,4 @@
-"""Check, before the first iteration, that every ``init_cfg`` of type Pretrained loads completely.
+"""Every ``init_cfg`` of type Pretrained loads completely: seen before long work begins, and again after it happened.
 
 MMEngine loads with ``strict=False`` and only logs what does not fit.
 """
@@ -7,13 +7,20 @@ import os
 import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
+import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
+from mmengine.model import PretrainedInit, is_model_wrapper
 from mmengine.runner import CheckpointLoader
+from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
 from .terminal import AT_TERMINAL
+
+_PRETRAINED = ('Pretrained', PretrainedInit)  # as configs name it
 
 
 class PretrainedWeightsError(ValueError):
@@ -33,25 +40,79 @@ def check_pretrained_weights(model: nn.Module, config: Config | dict, allow_part
         PretrainedWeightsError: For an empty or missing path, a prefix that matches nothing, a missing key, a shape
             that differs or, where a prefix is given, a key that the module lacks.
     """
-    logger = MMLogger.get_current_instance()
+    for source in _sources(model, config):
+        expected = source.module.state_dict()
+        problems = _compare(expected, source.state_dict, strict=source.strict)
+        fitting = source.fitting()
+        if problems and not (allow_partial and fitting):
+            raise PretrainedWeightsError(
+                f'{source.field} does not fit the model. {source.name}: {len(fitting)} of {len(expected)} tensors '
+                f'from {source.checkpoint}.\n  '
+                + '\n  '.join(problems)
+                + '\nGive checkpoint and prefix of the same architecture, or allow it by '
+                '--allow-partial-init of tools/train.py.'
+            )
+        for problem in problems:
+            MMLogger.get_current_instance().warning(problem)
+
+
+@HOOKS.register_module()
+class PretrainedWeightsHook(Hook):
+    """Before the first iteration, compare the model's tensors with the files that its ``init_cfg`` name.
+
+    A run that goes on from a checkpoint, or loads one by ``load_from``, has that one's weights instead.
+
+    Raises:
+        PretrainedWeightsError: When a tensor that fits the model did not arrive.
+    """
+
+    def before_train(self, runner) -> None:
+        if runner.cfg.get('load_from'):
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        seen: set[str] = set()  # an outer module's weights are loaded after, so over, those of the modules in it
+        for source in _sources(model, runner.cfg):
+            names = {f'{source.name}.{key}'.lstrip('.'): key for key in source.fitting()}
+            tensors = source.module.state_dict()
+            lost = [k for name, k in names.items() if name not in seen and not _equal(tensors[k], source.state_dict[k])]
+            seen |= names.keys()
+            summary = f'{len(names) - len(lost)} of {len(tensors)} tensors equal those of {source.checkpoint}'
+            if lost:
+                raise PretrainedWeightsError(
+                    f'{source.field} was not followed: after the initialisation {summary}. Others: '
+                    f'{"; ".join(lost[:5])}. Something in the model initialises {source.name} anew.'
+                )
+            runner.logger.info(f'{source.name or "model"}: {summary}', extra=AT_TERMINAL)
+
+
+def _equal(tensor: Tensor, given: Tensor) -> bool:
+    return torch.equal(tensor.cpu(), given.to(tensor.dtype))
+
+
+@dataclass
+class _Source:
+    """A module that starts from a file: its name in the model, the config's field, and the file's tensors for it."""
+
+    name: str
+    module: nn.Module
+    field: str
+    checkpoint: str
+    state_dict: dict[str, Tensor]
+    strict: bool
+
+    def fitting(self) -> list[str]:
+        """Keys of the module that the file has in the same shape."""
+        given = self.state_dict
+        return [k for k, v in self.module.state_dict().items() if k in given and given[k].shape == v.shape]
+
+
+def _sources(model: nn.Module, config: Config | dict) -> Iterator[_Source]:
     for name, module in model.named_modules():
         for init_cfg in _pretrained_init_cfgs(module):
             field = _find_field(config, init_cfg) or f'{name}.init_cfg'
-            state_dict = _load_state_dict(init_cfg['checkpoint'], init_cfg.get('prefix') or '', field)
-            expected = module.state_dict()
-            problems = _compare(expected, state_dict, strict=bool(init_cfg.get('prefix')))
-            loaded = sum(k in state_dict and state_dict[k].shape == v.shape for k, v in expected.items())
-            summary = f'{name}: {loaded} of {len(expected)} tensors from {init_cfg["checkpoint"]}'
-            if problems and not (allow_partial and loaded):
-                raise PretrainedWeightsError(
-                    f'{field} does not fit the model. {summary}.\n  '
-                    + '\n  '.join(problems)
-                    + '\nGive checkpoint and prefix of the same architecture, or allow it by '
-                    '--allow-partial-init of tools/train.py.'
-                )
-            logger.info(summary, extra=AT_TERMINAL)
-            for problem in problems:
-                logger.warning(problem)
+            checkpoint, prefix = init_cfg['checkpoint'], init_cfg.get('prefix') or ''
+            state_dict = _load_state_dict(checkpoint, prefix, field)
+            yield _Source(name, module, field, checkpoint, state_dict, strict=bool(prefix))
 
 
 def load_completely(model: nn.Module, checkpoint: str, field: str) -> None:
@@ -76,7 +137,7 @@ def load_completely(model: nn.Module, checkpoint: str, field: str) -> None:
 def _pretrained_init_cfgs(module: nn.Module) -> list[dict]:
     init_cfg = getattr(module, 'init_cfg', None) or []
     init_cfgs = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
-    return [c for c in init_cfgs if isinstance(c, dict) and c.get('type') == 'Pretrained']
+    return [c for c in init_cfgs if isinstance(c, dict) and c.get('type') in _PRETRAINED]
 
 
 def _load_state_dict(path: str, prefix: str, field: str) -> dict[str, Tensor]:
@@ -146,7 +207,7 @@ def _find_field(config: Mapping, init_cfg: dict, field: str = 'model') -> str | 
 
     def walk(node, path: str) -> Iterator[str]:
         if isinstance(node, Mapping):
-            if node.get('type') == 'Pretrained' and dict(node) == dict(init_cfg):
+            if node.get('type') in _PRETRAINED and dict(node) == dict(init_cfg):
                 yield path
             for key, value in node.items():
                 yield from walk(value, f'{path}.{key}')

@@ -7,7 +7,7 @@ from .interruption import InterruptionHook
 from .iteration_seed import IterationSeedHook
 from .safe_checkpoint import SafeCheckpointHook
 from .teacher_classes import TeacherClassesHook
-from .timestep_policy import TimestepHistogramHook, TimestepPolicyHook
+from .timestep_policy import TimestepHistogramHook
 
 __all__ = [
     'DDPMPipelineHook',
@@ -21,5 +21,4 @@ __all__ = [
     'SafeCheckpointHook',
     'TeacherClassesHook',
     'TimestepHistogramHook',
-    'TimestepPolicyHook',
 ]

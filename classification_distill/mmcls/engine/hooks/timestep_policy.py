@@ -1,4 +1,4 @@
-"""What a timestep policy needs of the runner, and a look at what it chooses."""
+"""A look at what a timestep policy chooses."""
 
 import json
 from collections.abc import Callable
@@ -20,23 +20,15 @@ def _unwrap(model):
 
 
 @HOOKS.register_module()
-class TimestepPolicyHook(Hook):
-    """Tell the timestep policy how much of the training is done, for entropy bonus and range to decay."""
-
-    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        _unwrap(runner.model).timestep_policy.set_progress(runner.iter / runner.max_iters)
-
-
-@HOOKS.register_module()
 class TimestepHistogramHook(Hook):
     """Draw the timesteps chosen to the visualizer: through training, and by class since the last time.
 
     The counts are those of all processes. They also go to ``timestep_histogram.jsonl`` in the work directory, a line
-    each time.
+    each time, and as ``timestep_share/<first t of the bin>`` to the visualizer's scalars.
 
     Args:
         interval: Iterations between two pictures.
-        num_bins: Bins of the timesteps.
+        num_bins: Bins of the timesteps; 20 are the grid points of ``ReinforcePolicy``'s default.
     """
 
     def __init__(self, interval: int = 500, num_bins: int = 20):
@@ -71,6 +63,9 @@ class TimestepHistogramHook(Hook):
         totals = counts.sum(0).astype(int).tolist()
         with open(path, 'a') as file:
             file.write(json.dumps({'iter': step, 'num_timesteps': self._num_timesteps, 'counts': totals}) + '\n')
+        shares = shares_of(counts.sum(0, keepdims=True))[0].tolist()
+        firsts = [index * self._num_timesteps // self.num_bins for index in range(self.num_bins)]
+        runner.visualizer.add_scalars({f'timestep_share/{t}': s for t, s in zip(firsts, shares, strict=True)}, step)
         history = shares_of(np.array([row['counts'] for row in read_histogram(path)]))
         self._draw(runner, 'timesteps', draw_through_training, history, step)
         if self._classes:

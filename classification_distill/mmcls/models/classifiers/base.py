@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 
 import torch
+from mmengine.model import ModuleDict
 from mmengine.registry import Registry
 from mmpretrain.models import BaseClassifier
 from mmpretrain.registry import MODELS
@@ -34,7 +35,8 @@ class BaseDistiller(BaseClassifier):
     ):
         preprocessor = {'type': 'ClsDataPreprocessor'} | dict(data_preprocessor or {})
         super().__init__(init_cfg=init_cfg, data_preprocessor=preprocessor)
-        self.student = nn.ModuleDict({'backbone': MODELS.build(backbone)})
+        # MMEngine's, not torch's: init_weights passes over children that do not have that method.
+        self.student = ModuleDict({'backbone': MODELS.build(backbone)})
         if neck is not None:
             self.student['neck'] = MODELS.build(neck)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import MessageHub
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -100,6 +101,7 @@ class RepFusion(BaseDistiller):
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of one step, and diagnostics, whose names do not contain ``loss``."""
         images = self._images(inputs)
+        self.timestep_policy.set_progress(_training_progress())
         sample = self.timestep_policy.sample(images)
         self.last_timesteps = sample.t
         targets = self._read_teacher(images, sample.t, data_samples)
@@ -151,6 +153,12 @@ class RepFusion(BaseDistiller):
             pairs = zip(self.standardizers, features, strict=True)
             features = [standardize(feature, t, update_statistics) for standardize, feature in pairs]
         return features
+
+
+def _training_progress() -> float:
+    """Share of the training that is done, from MMEngine's runner; 0 where there is none."""
+    hub = MessageHub.get_current_instance()
+    return hub.get_info('iter', 0) / hub.get_info('max_iters', 1)
 
 
 def _build_policy(config: dict, timesteps: dict, image_size: int) -> nn.Module:

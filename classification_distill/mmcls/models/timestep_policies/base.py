@@ -51,8 +51,21 @@ class BaseTimestepPolicy(nn.Module):
         return {}
 
     def set_progress(self, progress: float) -> None:
-        """Tell how much of the training is done, from 0 to 1; policies with a schedule follow it."""
+        """Tell how much of the training is done, from 0 to 1; policies with a schedule follow it.
+
+        RepFusion does so before each draw; a training loop of one's own has to.
+        """
 
     def _check_timestep(self, name: str, value: int) -> None:
         if not 0 <= value < self.num_timesteps:
             raise ValueError(f'{name}={value} is not a timestep: expected 0 <= {name} < {self.num_timesteps}.')
+
+
+def check_share(name: str, value: float) -> None:
+    """Refuse a share of the training at which a schedule cannot end.
+
+    Raises:
+        ValueError: When it is not in (0, 1].
+    """
+    if not 0 < value <= 1:
+        raise ValueError(f'{name}={value}: expected a share of the training, greater than 0 and at most 1.')

@@ -1,5 +1,6 @@
 from mmpretrain.registry import MODELS
 
+from .base import check_share
 from .uniform import UniformPolicy
 
 
@@ -17,6 +18,7 @@ class DecayingPolicy(UniformPolicy):
     def __init__(self, start: int | None = None, stop: int = 1, decay_until: float = 1.0, num_timesteps: int = 1000):
         super().__init__(start, num_timesteps)
         self._check_timestep('stop - 1', stop - 1)
+        check_share('decay_until', decay_until)
         self.start, self.stop, self.decay_until = self.max_timestep, stop, decay_until
 
     def set_progress(self, progress: float) -> None:

@@ -8,7 +8,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from .base import BaseTimestepPolicy, TimestepSample
+from .base import BaseTimestepPolicy, TimestepSample, check_share
 
 
 @MODELS.register_module()
@@ -24,7 +24,9 @@ class ReinforcePolicy(BaseTimestepPolicy):
         baseline: ``'mean'`` subtracts the running mean of the rewards of all processes; ``'none'`` is the published
             behaviour, whose gradient is far noisier.
         baseline_momentum: Share of the newest mean in the running mean.
-        timesteps: Number of timesteps to choose from, evenly spaced in [0, T); None for all T.
+        timesteps: Number of timesteps to choose from, evenly spaced in [0, T); None for all T, as published. On few
+            the rewards of one timestep are many: of all 1,000 a window of good ones is often met too late, when the
+            draws are certain already, and one timestep is then taken for all images.
         image_size: Size for which the CNN is laid out: it halves the image until it is 4 pixels high.
         channels: Channels of the first convolution.
         loss_weight: Weight of the policy gradient.
@@ -39,7 +41,7 @@ class ReinforcePolicy(BaseTimestepPolicy):
         entropy_decay_until: float | None = 0.5,
         baseline: str = 'mean',
         baseline_momentum: float = 0.1,
-        timesteps: int | None = None,
+        timesteps: int | None = 20,
         image_size: int = 32,
         channels: int = 32,
         loss_weight: float = 1.0,
@@ -48,6 +50,8 @@ class ReinforcePolicy(BaseTimestepPolicy):
         super().__init__(num_timesteps)
         if baseline not in ('mean', 'none'):
             raise ValueError(f"baseline={baseline!r}: expected 'mean' or 'none'.")
+        if entropy_decay_until is not None:
+            check_share('entropy_decay_until', entropy_decay_until)
         timesteps = timesteps or num_timesteps
         if not 1 < timesteps <= num_timesteps:
             raise ValueError(f'timesteps={timesteps}: expected 2 to {num_timesteps}, the timesteps of the teacher.')
