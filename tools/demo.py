@@ -1,7 +1,7 @@
 """RepFusion from nothing, with data that needs no download: bash tools/demo.sh [PART].
 
-Every part trains a small DPM, distils it into a student, trains models from the student with few labels, and compares
-them with the same models from scratch.
+Every part trains a small DPM, distils it into students, trains models from the students with few labels, and compares
+them with the same models from scratch: at learning rates that validation images choose, and once on test images.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from jobs import in_order, run_jobs
 PARTS = {
     'digits': (demo_digits, demo_digits.QUICK),
     'digits full': (demo_digits, demo_digits.FULL),
+    'features': (demo_digits, demo_digits.FEATURES),
     'losses': (demo_digits, demo_digits.LOSSES),
     'rewards': (demo_digits, demo_digits.REWARDS),
     'faces': (demo_faces, demo_faces.QUICK),
@@ -30,6 +31,7 @@ def run(name: str) -> None:
     comparisons = domain.plan(settings)
     jobs = [job for comparison in comparisons for job in comparison.jobs.values()]
     run_jobs(in_order(jobs), os.cpu_count())
+    run_jobs([test for comparison in comparisons for test in comparison.tests.values()], os.cpu_count())
     print(demo_report.write(comparisons, domain.WORK_DIR, name.replace(' ', '_')), flush=True)
 
 

@@ -12,12 +12,19 @@ WORK_DIR = Path(__file__).resolve().parents[1] / 'work_dirs' / 'demo'
 HINT = 'configs/digits-hint/ddpm-r18_hint'
 KD = 'configs/kd/r18-r18_kd_digits'
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune'
+ITERATIONS = 320  # of fine-tuning, as in its config
+RATES = (0.02, 0.05, 0.1)  # learning rates of fine-tuning to choose from, for each start and number of labels
 
 # Ways to start: name -> (distillation config, its --cfg-options).
 _REINFORCE = {'REINFORCE': (HINT, {})}
-_POLICIES = _REINFORCE | {
-    **{f'fixed t = {t}': (f'{HINT}_fixed', {'model.timestep_policy.timestep': t}) for t in (0, 100, 400, 800)},
-    'uniform t': (f'{HINT}_uniform', {}),
+_FIXED = {f'fixed t = {t}': (f'{HINT}_fixed', {'model.timestep_policy.timestep': t}) for t in (0, 100, 400)}
+_UNIFORM = {'uniform t': (f'{HINT}_uniform', {})}
+_POLICIES = _REINFORCE | _FIXED | _UNIFORM
+_MAPS = {'model.backbone.out_indices': '(1,)', 'model.distill_loss.pooled': False, 'find_unused_parameters': True}
+_FEATURES = {
+    **{f'{name}, averaged': start for name, start in (_REINFORCE | _UNIFORM).items()},
+    **{f'{name}, maps': (config, options | _MAPS) for name, (config, options) in (_REINFORCE | _UNIFORM).items()},
+    'REINFORCE, averaged, raw features': (f'{HINT}_raw', {}),
 }
 _LOSSES = {
     'hint, L2': (HINT, {}),
@@ -37,6 +44,11 @@ _REWARDS = {
     'agreement of views, no labels': (f'{HINT}_agreement', {}),
     'none (uniform t)': (f'{HINT}_uniform', {}),
 }
+# How a start that is not distilled is initialised: name -> --cfg-options.
+SCRATCH = {
+    "scratch, MMPretrain's initialisation": {},
+    "scratch, torch's initialisation": {'model.backbone.init_cfg': None},
+}
 
 
 @dataclass(frozen=True)
@@ -46,22 +58,21 @@ class Part:
     Attributes:
         starts: Ways to start.
         label_counts: Numbers of labels to fine-tune with.
-        num_seeds: Seeds of labels and fine-tuning.
-        distil_once: Whether all seeds fine-tune the same student; else each distils anew.
+        num_seeds: Seeds of labels, distillation and fine-tuning.
         epochs: Epochs of each distillation.
     """
 
     starts: dict[str, tuple[str, dict]]
     label_counts: tuple[int, ...]
-    num_seeds: int
-    distil_once: bool = False
+    num_seeds: int = 5
     epochs: int = 100
 
 
-QUICK = Part(_REINFORCE, (100,), 3, distil_once=True)
-FULL = Part(_POLICIES, (50, 100, 1000), 5)
-LOSSES = Part(_LOSSES, (100,), 3, epochs=30)
-REWARDS = Part(_REWARDS, (50, 100), 3)
+QUICK = Part(_REINFORCE, (100,))
+FULL = Part(_POLICIES, (50, 100, 1000))
+FEATURES = Part(_FEATURES, (50, 100, 1000))
+LOSSES = Part(_LOSSES, (100,), epochs=30)
+REWARDS = Part(_REWARDS, (50, 100))
 
 
 def prepare_data() -> None:
@@ -71,21 +82,21 @@ def prepare_data() -> None:
 
 
 def plan(part: Part) -> list[Comparison]:
-    """All fine-tuning runs; what they build on is in their ``needs``."""
+    """All fine-tunings; what they build on is in their ``needs``."""
     jobs = {}
-    for start, labels, seed in product(['scratch', *part.starts], part.label_counts, range(part.num_seeds)):
-        distillation = None
-        if start != 'scratch':
-            distil_seed = 0 if part.distil_once else seed
-            distillation = _distillation(start, *part.starts[start], part.epochs, distil_seed)
-        jobs[start, labels, seed] = _finetuning(start, labels, seed, distillation)
-    return [Comparison('test accuracy, %', 'accuracy/top1', jobs)]
+    for labels, rate, seed in product(part.label_counts, RATES, range(part.num_seeds)):
+        for start, options in SCRATCH.items():
+            jobs[start, labels, rate, seed] = _finetuning(start, labels, rate, seed, None, options)
+        for start, (config, options) in part.starts.items():
+            student = _distillation(start, config, options, part.epochs, seed)
+            jobs[start, labels, rate, seed] = _finetuning(start, labels, rate, seed, student, {})
+    return [Comparison('accuracy, %', 'accuracy/top1', jobs, f'iter_{ITERATIONS}.pth')]
 
 
 def _distillation(start: str, config: str, options: dict, epochs: int, seed: int) -> Job:
     if config == KD:
-        teacher = _finetuning('scratch', 1000, seed, None)
-        source = {'model.teacher.checkpoint': teacher.work_dir / 'iter_320.pth'}
+        teacher = _finetuning('teacher', 1000, RATES[1], seed, None, {})
+        source = {'model.teacher.checkpoint': teacher.work_dir / f'iter_{ITERATIONS}.pth'}
     else:
         teacher = Job('DPM on digits', 'configs/teacher/ddpm_digits.py', WORK_DIR / 'teacher')
         source = {'model.teacher.pretrained': teacher.work_dir / 'pipeline'}
@@ -97,14 +108,17 @@ def _distillation(start: str, config: str, options: dict, epochs: int, seed: int
     return Job(f'distil, {start}, seed {seed}', f'{config}.py', work_dir, options, (teacher,))
 
 
-def _finetuning(start: str, labels: int, seed: int, distillation: Job | None) -> Job:
-    options = {'train_dataloader.dataset.ann_file': f'meta/train_{labels}_{seed}.txt', 'randomness.seed': seed}
-    origin = 'scratch' if distillation is None else f'from_{distillation.work_dir.name}'
-    work_dir = WORK_DIR / 'finetune' / f'{origin}_{labels}labels_seed{seed}'
-    name = f'fine-tune, {start}, {labels} labels, seed {seed}'
-    if distillation is None:
-        return Job(name, f'{FINETUNE}.py', work_dir, options)
-    options['model.backbone.init_cfg.checkpoint'] = (
-        distillation.work_dir / f'epoch_{distillation.options["train_cfg.max_epochs"]}.pth'
-    )
-    return Job(name, f'{FINETUNE}_repfusion.py', work_dir, options, (distillation,))
+def _finetuning(start: str, labels: int, rate: float, seed: int, student: Job | None, options: dict) -> Job:
+    options = options | {
+        'train_dataloader.dataset.ann_file': f'meta/train_{labels}_{seed}.txt',
+        'optim_wrapper.optimizer.lr': rate,
+        'randomness.seed': seed,
+    }
+    name = f'fine-tune, {start}, {labels} labels, lr {rate:g}, seed {seed}'
+    origin, config, needs = f'scratch{"_torch" if "model.backbone.init_cfg" in options else ""}', FINETUNE, ()
+    if student is not None:
+        origin, config, needs = f'from_{student.work_dir.name}', f'{FINETUNE}_repfusion', (student,)
+        checkpoint = student.work_dir / f'epoch_{student.options["train_cfg.max_epochs"]}.pth'
+        options['model.backbone.init_cfg.checkpoint'] = checkpoint
+    work_dir = WORK_DIR / 'finetune' / f'{origin}_{labels}labels_lr{rate:g}_seed{seed}'
+    return Job(name, f'{config}.py', work_dir, options, needs)

@@ -1,12 +1,14 @@
 """The demo's tables, figure and closing sentences."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
-from jobs import Job
+from jobs import Job, Test
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -19,39 +21,76 @@ CHOSEN = 'REINFORCE'
 class Comparison:
     """Runs of one task that differ in their start.
 
+    The protocol of every table of the project: for each start and number of labels the learning rate is chosen among
+    the same few by the mean metric of the seeds on validation images, and only that rate's runs see the test images,
+    once. A start is compared with the scratch that is best on validation images, seed by seed.
+
     Attributes:
         title: The task's metric and unit.
-        metric: Key of the metric in the logs.
-        jobs: Run of ``(start, number of labels, seed)``.
+        metric: Key of the metric in the logs, of validation and of test images.
+        jobs: Run of ``(start, number of labels, learning rate, seed)``.
+        checkpoint: Name of the file that each run ends with.
         factor: From the logged metric to the unit in ``title``.
         higher_is_better: Whether a higher metric is better.
     """
 
     title: str
     metric: str
-    jobs: dict[tuple[str, int, int], Job]
+    jobs: dict[tuple[str, int, float, int], Job]
+    checkpoint: str
     factor: float = 1
     higher_is_better: bool = True
 
-    @cached_property
-    def results(self) -> dict[tuple[str, int, int], float]:
-        return {key: self.factor * job.metric(self.metric) for key, job in self.jobs.items()}
-
     @property
     def starts(self) -> list[str]:
-        return list(dict.fromkeys(start for start, _, _ in self.jobs))
+        return list(dict.fromkeys(start for start, *_ in self.jobs))
+
+    @property
+    def scratches(self) -> list[str]:
+        return [start for start in self.starts if start.startswith('scratch')]
 
     @property
     def label_counts(self) -> list[int]:
-        return list(dict.fromkeys(labels for _, labels, _ in self.jobs))
+        return list(dict.fromkeys(labels for _, labels, *_ in self.jobs))
+
+    @property
+    def rates(self) -> list[float]:
+        return list(dict.fromkeys(rate for *_, rate, _ in self.jobs))
 
     @property
     def seeds(self) -> list[int]:
-        return list(dict.fromkeys(seed for _, _, seed in self.jobs))
+        return list(dict.fromkeys(seed for *_, seed in self.jobs))
+
+    @cached_property
+    def validation(self) -> dict[tuple[str, int, float], float]:
+        """Mean over the seeds of the metric on validation images."""
+        keys = product(self.starts, self.label_counts, self.rates)
+        return {key: mean(self.jobs[*key, seed].metric(self.metric) for seed in self.seeds) for key in keys}
+
+    def rate(self, start: str, labels: int) -> float:
+        """The learning rate that is best on validation images."""
+        return self._best(self.rates, lambda rate: self.validation[start, labels, rate])
+
+    def strongest_scratch(self, labels: int) -> str:
+        """The start from scratch that is best on validation images, each at its best learning rate."""
+        return self._best(self.scratches, lambda start: self.validation[start, labels, self.rate(start, labels)])
+
+    def _best(self, candidates: list, score: Callable):
+        return (max if self.higher_is_better else min)(candidates, key=score)
+
+    @cached_property
+    def tests(self) -> dict[tuple[str, int, int], Test]:
+        """Test of each start at its learning rate; available once all ``jobs`` are done."""
+        keys = product(self.starts, self.label_counts, self.seeds)
+        return {key: self._test(self.jobs[key[0], key[1], self.rate(*key[:2]), key[2]]) for key in keys}
+
+    def _test(self, job: Job) -> Test:
+        work_dir, checkpoint = job.work_dir / 'test', job.work_dir / self.checkpoint
+        return Test(f'test, {job.name}', job.config, work_dir, job.options, (job,), job.tree, checkpoint)
 
     def values(self, start: str, labels: int) -> list[float]:
-        """The metric of each seed."""
-        return [self.results[start, labels, seed] for seed in self.seeds]
+        """The metric of each seed on test images."""
+        return [self.factor * self.tests[start, labels, seed].metric(self.metric) for seed in self.seeds]
 
     def distillations(self, start: str) -> list[Job]:
         """The runs that distilled the students of a start."""
@@ -59,7 +98,7 @@ class Comparison:
         return list({need.work_dir: need for need in needs}.values())
 
     def difference(self, start: str, other: str, labels: int) -> tuple[float, float]:
-        """Mean difference of two starts and its standard error.
+        """Mean difference of two starts on test images and its standard error.
 
         The seeds are paired: both starts train on the same labels in the same order.
         """
@@ -72,7 +111,7 @@ def write(comparisons: list[Comparison], folder: Path, name: str) -> str:
     """Write ``table_<name>.md``, and ``figure_<name>.png`` where REINFORCE is compared; return what to read of them.
 
     Args:
-        comparisons: The runs of each task; those of a part of the demo have the same starts.
+        comparisons: The runs of each task, their tests too; those of a part of the demo have the same starts.
         folder: Where to write.
         name: Which part of the demo it is.
     """
@@ -80,37 +119,33 @@ def write(comparisons: list[Comparison], folder: Path, name: str) -> str:
     if CHOSEN in comparisons[0].starts:
         figure = folder / f'figure_{name}.png'
         _draw(comparisons, figure)
-        paragraphs.append(f'Figure: {figure}')
+        paragraphs.insert(-len(comparisons[-1].label_counts), f'Figure: {figure}')
     text = '\n\n'.join(paragraphs)
     (folder / f'table_{name}.md').write_text(text + '\n')
     return f'\n{text}'
 
 
 def _describe(comparison: Comparison) -> list[str]:
-    paragraphs = [_table(comparison)]
-    if histograms := _histograms(comparison):
-        paragraphs.append(_policy_sentence(*_last_counts(histograms)))
-        if len(comparison.seeds) > 1:
-            paragraphs += _sentences(comparison)
-    return paragraphs
+    histograms = [_policy_sentence(*_last_counts(found))] if (found := _histograms(comparison)) else []
+    return [_table(comparison), *histograms, *(_sentence(comparison, n) for n in comparison.label_counts)]
 
 
 def _table(comparison: Comparison) -> str:
     counts = [f'{n:,} labels' for n in comparison.label_counts]
     columns = ['start', *counts, 'last mean t', 'distillation, ms an iteration']
-    seeds = len(comparison.seeds)
-    spread = f'mean (deviation) of {seeds} seeds' if seeds > 1 else 'one seed'
     rows = [columns, ['---'] * len(columns)]
     for start in comparison.starts:
-        cells = [_cell(comparison.values(start, n)) for n in comparison.label_counts]
+        cells = [_cell(comparison, start, n) for n in comparison.label_counts]
         runs = comparison.distillations(start)
         rows.append([start, *cells, _mean_metric(runs, 'timestep_mean'), _mean_metric(runs, 'time', 1000)])
     title = comparison.title[0].upper() + comparison.title[1:]
-    return '\n'.join([f'{title}, {spread}:', '', *(f'| {" | ".join(row)} |' for row in rows)])
+    how = f'test images: mean (deviation) of {len(comparison.seeds)} seeds at the learning rate chosen on validation'
+    return '\n'.join([f'{title}, {how} images:', '', *(f'| {" | ".join(row)} |' for row in rows)])
 
 
-def _cell(values: list[float]) -> str:
-    return f'{mean(values):.1f} ({stdev(values):.1f})' if len(values) > 1 else f'{values[0]:.1f}'
+def _cell(comparison: Comparison, start: str, labels: int) -> str:
+    values = comparison.values(start, labels)
+    return f'{mean(values):.1f} ({stdev(values):.1f}) at {comparison.rate(start, labels):g}'
 
 
 def _mean_metric(runs: list[Job], key: str, factor: float = 1) -> str:
@@ -119,18 +154,24 @@ def _mean_metric(runs: list[Job], key: str, factor: float = 1) -> str:
     return f'{factor * mean(values):.0f}' if values else ''
 
 
-def _sentences(comparison: Comparison) -> list[str]:
-    others = [start for start in comparison.starts if start != CHOSEN]
-    return [' '.join(_sentence(comparison, other, n) for n in comparison.label_counts) for other in others]
+def _sentence(comparison: Comparison, labels: int) -> str:
+    """Every distilled start against the strongest scratch."""
+    scratch = comparison.strongest_scratch(labels)
+    verdicts = [
+        f'{start} {_verdict(comparison, start, scratch, labels)}'
+        for start in comparison.starts
+        if start not in comparison.scratches
+    ]
+    return f'With {labels:,} labels, against {scratch} (the best on validation images): {"; ".join(verdicts)}.'
 
 
-def _sentence(comparison: Comparison, other: str, labels: int) -> str:
-    difference, error = comparison.difference(CHOSEN, other, labels)
+def _verdict(comparison: Comparison, start: str, other: str, labels: int) -> str:
+    difference, error = comparison.difference(start, other, labels)
     if abs(difference) <= 2 * error:
-        verdict = 'no difference beyond twice the standard error'
+        verdict = 'no difference beyond twice that'
     else:
-        verdict = f'{CHOSEN} is {"better" if (difference > 0) == comparison.higher_is_better else "worse"}'
-    return f'Against {other} at {labels} labels: {difference:+.1f} points (standard error {error:.1f}), {verdict}.'
+        verdict = 'better' if (difference > 0) == comparison.higher_is_better else 'worse'
+    return f'{difference:+.1f} points (standard error {error:.1f}), {verdict}'
 
 
 def _histograms(comparison: Comparison) -> list[Path]:
@@ -167,9 +208,9 @@ def _draw(comparisons: list[Comparison], path: Path) -> None:
 def _draw_starts(panel: Axes, comparison: Comparison, labels: int) -> None:
     for row, start in enumerate(comparison.starts):
         values = comparison.values(start, labels)
-        color = {'scratch': 'tab:gray', CHOSEN: 'tab:red'}.get(start, 'tab:blue')
+        color = 'tab:gray' if start in comparison.scratches else 'tab:red' if start == CHOSEN else 'tab:blue'
         panel.plot(values, [row] * len(values), '.', color=color, alpha=0.35)
-        error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+        error = stdev(values) / len(values) ** 0.5
         panel.errorbar(mean(values), row, xerr=error, fmt='o', color=color, capsize=3)
     panel.set(title=f'{labels:,} labels', xlabel=comparison.title)
     panel.grid(axis='x', alpha=0.3)

@@ -1,20 +1,26 @@
-"""Runs training commands that build on each other: a few at a time, each at most once, and on where it was killed."""
+"""Runs trainings and tests that build on each other: a few at a time, each at most once, and on where it was killed."""
 
+import ast
 import ctypes
+import hashlib
 import json
+import multiprocessing
 import os
+import runpy
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import version
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from mmengine.config import Config
 
 TOOLS = Path(__file__).resolve().parent
 ROOT = TOOLS.parent
+LIBRARIES = ('torch', 'diffusers', 'onedl-mmengine', 'onedl-mmpretrain', 'onedl-mmsegmentation', 'mmpose')
 
 
 @dataclass
@@ -39,16 +45,20 @@ class Job:
 
     @property
     def command(self) -> list[str]:
+        return ['tools/train.py', self.config, '--work-dir', str(self.work_dir), '--resume', *self.cfg_options]
+
+    @property
+    def cfg_options(self) -> list[str]:
         options = [f'{key}={value}' for key, value in self.options.items()]
-        command = ['tools/train.py', self.config, '--work-dir', str(self.work_dir), '--resume']
-        return command + (['--cfg-options', *options] if options else [])
+        return ['--cfg-options', *options] if options else []
 
     @property
     def recipe(self) -> dict:
-        """What the result depends on: the command, the whole config, and the same of the jobs it needs."""
+        """What the result depends on: the command, the whole config, the code, and the same of the jobs it needs."""
         return {
             'command': self.command,
             'config': _config_text(ROOT / self.tree / self.config),
+            'code': _code_digest(),
             'needs': [job.recipe for job in self.needs],
         }
 
@@ -63,20 +73,62 @@ class Job:
         partial.replace(self.work_dir / 'done.json')
 
     def metric(self, key: str) -> float | None:
-        """The last value of ``key`` that the run logged; None where it logged none."""
-        newest = max(self.work_dir.glob('*/vis_data/scalars.json'))
-        rows = [json.loads(line) for line in newest.read_text().splitlines()]
-        return next((row[key] for row in reversed(rows) if key in row), None)
+        """The last value of ``key`` that the run logged, before or after it was resumed; None where it logged none."""
+        for log in sorted(self.work_dir.glob('*/vis_data/scalars.json'), reverse=True):
+            rows = [json.loads(line) for line in log.read_text().splitlines()]
+            if values := [row[key] for row in rows if key in row]:
+                return values[-1]
+        return None
 
     def progress(self) -> str:
-        lines = (self.work_dir / 'train.log').read_text(errors='replace').splitlines()
+        lines = (self.work_dir / 'run.log').read_text(errors='replace').splitlines()
         steps = [line for line in lines if '(train)' in line]
         return steps[-1].split('(train)')[1].split('lr:')[0].strip() if steps else 'starting'
+
+
+@dataclass
+class Test(Job):
+    """One run of tools/test.py.
+
+    Attributes:
+        checkpoint: What it tests; written by one of ``needs``.
+    """
+
+    __test__ = False  # is no test case of pytest's
+
+    checkpoint: Path = Path()
+
+    @property
+    def command(self) -> list[str]:
+        files = [str(self.checkpoint), '--work-dir', str(self.work_dir), '--out', str(self._metrics)]
+        return ['tools/test.py', self.config, *files, *self.cfg_options]
+
+    @property
+    def _metrics(self) -> Path:
+        return self.work_dir / 'metrics.json'
+
+    def metric(self, key: str) -> float | None:
+        return json.loads(self._metrics.read_text()).get(key)
 
 
 @cache
 def _config_text(path: Path) -> str:
     return Config.fromfile(path, import_custom_modules=False).dump()
+
+
+@cache
+def _code_digest() -> str:
+    """Of the package, the two commands and the libraries' versions; comments, docstrings and layout do not count."""
+    files = [*sorted((ROOT / 'classification_distill' / 'mmcls').rglob('*.py')), TOOLS / 'train.py', TOOLS / 'test.py']
+    parts = [ast.dump(_without_docstrings(ast.parse(path.read_text()))) for path in files]
+    return hashlib.sha256('\n'.join([*parts, *map(version, LIBRARIES)]).encode()).hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return tree
 
 
 def in_order(jobs: list[Job]) -> list[Job]:
@@ -93,14 +145,18 @@ def in_order(jobs: list[Job]) -> list[Job]:
 def run_jobs(jobs: list[Job], num_parallel: int) -> None:
     """Run those of ``jobs`` that are not done, in an order that respects what they need.
 
+    Each is a process of its own, of a server that has imported the libraries already.
+
     Raises:
+        ValueError: When a job needs one that is neither done nor among ``jobs``.
         SystemExit: When one fails, with the end of its log; the others are stopped.
     """
     waiting = [job for job in jobs if not job.done]
+    _check_needs(waiting)
     total, started_at = len(jobs), {}
     if len(waiting) < total:
         print(f'{total - len(waiting)} of {total} runs are done already.', flush=True)
-    running: dict[subprocess.Popen, Job] = {}
+    running: dict[BaseProcess, Job] = {}
     try:
         while waiting or running:
             for job in [job for job in waiting if all(need.done for need in job.needs)][: num_parallel - len(running)]:
@@ -109,10 +165,10 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
                 if not sys.stdout.isatty():
                     print(f'{job.name} ...', flush=True)
                 running[process], started_at[process] = job, time.monotonic()
-            time.sleep(0.5)
-            for process in [process for process in running if process.poll() is not None]:
+            time.sleep(0.2)
+            for process in [process for process in running if not process.is_alive()]:
                 job = running.pop(process)
-                if process.returncode:
+                if process.exitcode:
                     _fail(job)
                 job.mark_done()
                 number = total - len(waiting) - len(running)
@@ -127,7 +183,14 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
             process.terminate()
 
 
-def _start(job: Job) -> subprocess.Popen:
+def _check_needs(waiting: list[Job]) -> None:
+    started = {job.work_dir for job in waiting}
+    for job in waiting:
+        if missing := [need.name for need in job.needs if need.work_dir not in started and not need.done]:
+            raise ValueError(f'{job.name} needs {missing}, which are neither done nor among the jobs: see in_order().')
+
+
+def _start(job: Job) -> BaseProcess:
     job.work_dir.mkdir(parents=True, exist_ok=True)
     recipe = job.work_dir / 'recipe.json'
     if recipe.is_file() and json.loads(recipe.read_text()) != job.recipe:
@@ -135,25 +198,34 @@ def _start(job: Job) -> subprocess.Popen:
             checkpoint.unlink()
         (job.work_dir / 'last_checkpoint').unlink(missing_ok=True)
     recipe.write_text(json.dumps(job.recipe))
-    # One thread each: several small processes with two threads each are up to ten times slower.
-    environment = os.environ | {'OMP_NUM_THREADS': '1'}
-    with open(job.work_dir / 'train.log', 'w') as log:
-        return subprocess.Popen(
-            [sys.executable, *job.command],
-            cwd=ROOT / job.tree,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            preexec_fn=end_with_parent if sys.platform == 'linux' else None,
-        )
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['__main__', 'mmcls'])
+    process = context.Process(target=_run, args=(job.command, ROOT / job.tree, job.work_dir / 'run.log'))
+    process.start()
+    return process
+
+
+def _run(command: list[str], folder: Path, log: Path) -> None:
+    """In the new process: the command, as if it had been called in ``folder`` with its output to ``log``."""
+    end_with_parent()
+    os.chdir(folder)
+    with open(log, 'w') as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    import torch
+
+    torch.set_num_threads(1)  # several small processes with two threads each are up to ten times slower
+    sys.argv = command
+    runpy.run_path(command[0], run_name='__main__')
 
 
 def end_with_parent() -> None:
     """A run must not outlive its parent: the next call would start it a second time in the same folder."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _fail(job: Job) -> None:
-    log = job.work_dir / 'train.log'
+    log = job.work_dir / 'run.log'
     end = '\n'.join(log.read_text(errors='replace').splitlines()[-15:])
-    raise SystemExit(f'\n{job.name} failed. The end of {log}:\n{end}\nOnce mended, call it again: it goes on there.')
+    raise SystemExit(f'\n{job.name} failed. The end of {log}:\n{end}\nFix this and run the same command again.')

@@ -11,9 +11,9 @@ def labels(folder, name):
 
 
 def test_split_is_stratified_and_disjoint(digits):
-    train, test = labels(digits, 'train'), labels(digits, 'test')
-    assert (len(train), len(test)) == (1000, 797)
-    assert not train.keys() & test.keys()
+    train, val, test = (labels(digits, split) for split in ('train', 'val', 'test'))
+    assert (len(train), len(val), len(test)) == (1000, 297, 500)
+    assert len(train.keys() | val.keys() | test.keys()) == 1797
     assert all(97 <= count <= 103 for count in Counter(train.values()).values())
     for k in range(5):
         few, more = labels(digits, f'train_50_{k}'), labels(digits, f'train_100_{k}')
@@ -29,7 +29,7 @@ def test_the_same_each_time(digits, tmp_path):
 
 def test_written_once_and_only_into_a_folder_of_its_own(tmp_path):
     folder = tmp_path / 'digits'
-    with expect('lists are missing: train, test'):
+    with expect('lists are missing: train, val, test'):
         run(script, folder, '--check')
     assert not folder.exists()
     run(script, folder)

@@ -1,8 +1,8 @@
 """Write scikit-learn's handwritten digits as an image folder: python tools/prepare_data/digits.py [FOLDER] [--check]
 
 1,797 grey images of 8x8 pixels (UCI, Alpaydin and Kaynak 1998) that come with scikit-learn. The split is stratified
-and fixed: 1,000 images to train on and 797 to test. ``meta/train_<N>_<K>.txt`` are nested stratified subsets of N
-labels, for K = 0 to 4, for experiments with few labels.
+and fixed: 1,000 images to train on, 297 to choose by (``val``) and 500 to test. ``meta/train_<N>_<K>.txt`` are nested
+stratified subsets of N labels, for K = 0 to 4, for experiments with few labels.
 """
 
 import shutil
@@ -19,7 +19,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from prepare_data.common import DATA_ROOT, DataError, broken_images, first, parse_args, report
 
 FOLDER = DATA_ROOT / 'digits'
-NUM_TRAIN, LABEL_COUNTS, NUM_SUBSETS = 1000, (50, 100), 5
+NUM_TRAIN, NUM_TEST, LABEL_COUNTS, NUM_SUBSETS = 1000, 500, (50, 100), 5
+SPLITS = ('train', 'val', 'test')
 
 
 def write_digits(folder: Path) -> None:
@@ -39,8 +40,9 @@ def write_digits(folder: Path) -> None:
         pixels = np.rint(image * (255 / 16)).astype(np.uint8)  # the data set has 17 grey levels
         Image.fromarray(pixels).save(partial / 'images' / name)
 
-    train, test = train_test_split(np.arange(len(labels)), train_size=NUM_TRAIN, stratify=labels, random_state=0)
-    lists = {'train': train, 'test': test}
+    train, rest = train_test_split(np.arange(len(labels)), train_size=NUM_TRAIN, stratify=labels, random_state=0)
+    val, test = train_test_split(rest, test_size=NUM_TEST, stratify=labels[rest], random_state=0)
+    lists = {'train': train, 'val': val, 'test': test}
     for k in range(NUM_SUBSETS):
         subset = train
         for count in sorted(LABEL_COUNTS, reverse=True):
@@ -63,10 +65,10 @@ def write_digits(folder: Path) -> None:
 def find_problems(folder: Path) -> list[str]:
     """What is missing or does not decode; nothing for a complete folder."""
     subsets = [f'train_{count}_{k}' for count in (*LABEL_COUNTS, NUM_TRAIN) for k in range(NUM_SUBSETS)]
-    missing = [name for name in ('train', 'test', *subsets) if not (folder / 'meta' / f'{name}.txt').is_file()]
+    missing = [name for name in (*SPLITS, *subsets) if not (folder / 'meta' / f'{name}.txt').is_file()]
     if missing:
         return [f'meta: lists are missing: {first(missing)}']
-    lines = [line for name in ('train', 'test') for line in (folder / 'meta' / f'{name}.txt').read_text().splitlines()]
+    lines = [line for name in SPLITS for line in (folder / 'meta' / f'{name}.txt').read_text().splitlines()]
     names = [line.split()[0] for line in lines]
     missing = [name for name in names if not (folder / 'images' / name).is_file()]
     if missing:
@@ -85,7 +87,12 @@ def main() -> None:
     if problems and not args.check:
         write_digits(args.folder)
         problems = find_problems(args.folder)
-    report(args.folder, problems, '1,000 training and 797 test images', 'python tools/prepare_data/digits.py writes it')
+    report(
+        args.folder,
+        problems,
+        '1,000 training, 297 validation and 500 test images',
+        'python tools/prepare_data/digits.py writes it',
+    )
 
 
 if __name__ == '__main__':

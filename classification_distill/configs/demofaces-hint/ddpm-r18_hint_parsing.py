@@ -3,6 +3,6 @@ _base_ = 'ddpm-r18_hint.py'
 work_dir = 'work_dirs/demofaces-hint/ddpm-r18_hint_parsing'
 
 model = dict(
-    timestep_policy=dict(_delete_=True, type='ReinforcePolicy', entropy_weight=0.1),
+    timestep_policy=dict(_delete_=True, type='ReinforcePolicy'),
     task_head=dict(type='DenseSegHead', num_classes=19))
 custom_hooks = [dict(type='TimestepHistogramHook', interval=50)]

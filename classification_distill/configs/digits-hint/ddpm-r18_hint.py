@@ -7,7 +7,7 @@ model = dict(
     type='RepFusion',
     teacher=dict(type='DiffusersTeacher', pretrained=pretrained, layers=['mid_block.resnets.1.conv2']),
     backbone=dict(type='ResNet_CIFAR', depth=18, stem_channels=16, base_channels=16, out_indices=(3, )),
-    timestep_policy=dict(type='ReinforcePolicy', entropy_weight=0.1),
+    timestep_policy=dict(type='ReinforcePolicy'),
     distill_loss=dict(type='HintLoss', loss_weight=1.0),
     task_head=dict(type='PooledMLPHead', num_classes=10),
     standardizer=dict(num_bins=1))

@@ -29,11 +29,11 @@ val_dataloader = dict(
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,
-        ann_file='meta/test.txt',
+        ann_file='meta/val.txt',
         data_prefix='images',
         metainfo=dict(classes=list('0123456789')),
         pipeline=test_pipeline))
 val_evaluator = dict(type='Accuracy', topk=(1, ))
-test_dataloader = val_dataloader
+test_dataloader = dict(val_dataloader, dataset=dict(val_dataloader['dataset'], ann_file='meta/test.txt'))
 test_evaluator = val_evaluator
 auto_scale_lr = dict(base_batch_size=64)

@@ -25,7 +25,7 @@ class ReinforcePolicy(BaseTimestepPolicy):
             behaviour, whose gradient is far noisier.
         baseline_momentum: Share of the newest mean in the running mean.
         timesteps: Number of timesteps to choose from, evenly spaced in [0, T); None for all T, as published. On few
-            the rewards of one timestep are many: of all 1,000 a window of good ones is often met too late, when the
+            the rewards of one timestep are many: of all 1,000, a window of good ones is often met too late, when the
             draws are certain already, and one timestep is then taken for all images.
         image_size: Size for which the CNN is laid out: it halves the image until it is 4 pixels high.
         channels: Channels of the first convolution.
@@ -37,7 +37,7 @@ class ReinforcePolicy(BaseTimestepPolicy):
 
     def __init__(
         self,
-        entropy_weight: float = 0.1,
+        entropy_weight: float = 0.3,
         entropy_decay_until: float | None = 0.5,
         baseline: str = 'mean',
         baseline_momentum: float = 0.1,
