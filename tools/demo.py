@@ -15,7 +15,6 @@ from jobs import in_order, run_jobs
 PARTS = {
     'digits': (demo_digits, demo_digits.QUICK),
     'digits full': (demo_digits, demo_digits.FULL),
-    'features': (demo_digits, demo_digits.FEATURES),
     'losses': (demo_digits, demo_digits.LOSSES),
     'rewards': (demo_digits, demo_digits.REWARDS),
     'faces': (demo_faces, demo_faces.QUICK),

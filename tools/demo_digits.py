@@ -17,14 +17,15 @@ RATES = (0.02, 0.05, 0.1)  # learning rates of fine-tuning to choose from, for e
 
 # Ways to start: name -> (distillation config, its --cfg-options).
 _REINFORCE = {'REINFORCE': (HINT, {})}
-_FIXED = {f'fixed t = {t}': (f'{HINT}_fixed', {'model.timestep_policy.timestep': t}) for t in (0, 100, 400)}
-_UNIFORM = {'uniform t': (f'{HINT}_uniform', {})}
-_POLICIES = _REINFORCE | _FIXED | _UNIFORM
+_POLICIES = _REINFORCE | {
+    'uniform t': (f'{HINT}_uniform', {}),
+    'fixed t = 100': (f'{HINT}_fixed', {'model.timestep_policy.timestep': 100}),
+}
+# What configs/digits-hint/ddpm-r18_hint_maps.py sets.
 _MAPS = {'model.backbone.out_indices': '(1,)', 'model.distill_loss.pooled': False, 'find_unused_parameters': True}
 _FEATURES = {
-    **{f'{name}, averaged': start for name, start in (_REINFORCE | _UNIFORM).items()},
-    **{f'{name}, maps': (config, options | _MAPS) for name, (config, options) in (_REINFORCE | _UNIFORM).items()},
-    'REINFORCE, averaged, raw features': (f'{HINT}_raw', {}),
+    **{f'{name}, maps': (config, options | _MAPS) for name, (config, options) in _POLICIES.items()},
+    'REINFORCE, raw features': (f'{HINT}_raw', {}),
 }
 _LOSSES = {
     'hint, L2': (HINT, {}),
@@ -69,8 +70,7 @@ class Part:
 
 
 QUICK = Part(_REINFORCE, (100,))
-FULL = Part(_POLICIES, (50, 100, 1000))
-FEATURES = Part(_FEATURES, (50, 100, 1000))
+FULL = Part(_POLICIES | _FEATURES, (50, 100, 1000))
 LOSSES = Part(_LOSSES, (100,), epochs=30)
 REWARDS = Part(_REWARDS, (50, 100))
 
