@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
@@ -38,7 +39,18 @@ def test_a_step_logs_losses_and_diagnostics(pipeline_folder):
     assert total.item() == pytest.approx(sum(losses[key].item() for key in weighted), rel=1e-5)
     assert losses['reward'].item() == pytest.approx(-losses['loss_task'].item(), rel=1e-5)
     assert not losses['reward'].requires_grad
-    assert logged['policy_entropy'].item() == pytest.approx(torch.log(torch.tensor(1000.0)).item(), rel=1e-5)
+    assert logged['policy_entropy'].item() == pytest.approx(torch.log(torch.tensor(20.0)).item(), rel=1e-5)
+
+
+def test_a_policys_schedule_follows_the_runner_whatever_hooks_there_are(pipeline_folder):
+    model = build(pipeline_folder)
+    hub = MessageHub.get_current_instance()
+    hub.update_info_dict({'iter': 25, 'max_iters': 100})  # as MMEngine's RuntimeInfoHook does
+    try:
+        model(**model.data_preprocessor(batch(), training=True), mode='loss')
+    finally:
+        hub.update_info_dict({'iter': 0, 'max_iters': 1})
+    assert model.timestep_policy.entropy_weight == pytest.approx(0.5 * model.timestep_policy.initial_entropy_weight)
 
 
 def test_the_task_heads_weight_is_its_losss_and_not_the_rewards(pipeline_folder):
