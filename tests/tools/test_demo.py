@@ -2,7 +2,7 @@
 
 import functools
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import stdev
 
@@ -25,7 +25,7 @@ load = functools.cache(Config.fromfile)
 
 
 def last_checkpoint(job: Job) -> str:
-    length = load(ROOT / job.tree / job.config).train_cfg
+    length = load(str(ROOT / job.tree / job.config)).train_cfg
     if length.by_epoch:
         return f'epoch_{job.options.get("train_cfg.max_epochs", length.get("max_epochs"))}.pth'
     return f'iter_{length.max_iters}.pth'
@@ -51,34 +51,59 @@ def test_a_run_reads_what_the_run_before_it_ends_with(name):
             assert path.name in ('pipeline', last_checkpoint(need)), job.name
 
 
-def test_starts_are_compared_on_the_same_faces():
-    for comparison in demo.demo_faces.plan(demo.demo_faces.FULL):
-        chosen = {}
-        for (_, labels, seed), job in comparison.jobs.items():
-            indices = job.options.get('train_dataloader.dataset.indices')
-            assert (indices is None) == (labels == demo.demo_faces.NUM_TRAIN)
-            assert chosen.setdefault((labels, seed), indices) == indices
-        few = [set(json.loads(indices)) for (labels, _), indices in chosen.items() if indices]
-        assert sorted(len(faces) for faces in few) == [20] * 3 + [100] * 3
-        assert len(set(map(frozenset, few))) == len(few)
+@pytest.mark.parametrize('name', demo.PARTS)
+def test_starts_differ_in_nothing_but_the_start(name):
+    domain, settings = demo.PARTS[name]
+    for comparison in domain.plan(settings):
+        assert len(comparison.seeds) >= 5
+        assert len(comparison.scratches) == 2
+        assert all(Path(comparison.checkpoint).name == last_checkpoint(job) for job in comparison.jobs.values())
+        rest = {}
+        for (_, *key), job in comparison.jobs.items():
+            common = {k: v for k, v in job.options.items() if 'init_cfg' not in k}
+            length = load(str(ROOT / job.tree / job.config)).train_cfg.max_iters
+            assert rest.setdefault(tuple(key), (common, length)) == (common, length)
+        for (_, rate, seed), (common, _) in rest.items():
+            assert common['optim_wrapper.optimizer.lr'] == rate
+            assert common['randomness.seed'] == seed
 
 
+def test_faces_that_choose_are_neither_trained_on_nor_tested(tmp_path):
+    (parsing, landmarks) = demo.demo_faces.plan(demo.demo_faces.FULL)
+    chosen = {}
+    for (_, labels, _, seed), job in landmarks.jobs.items():
+        indices = set(json.loads(job.options['train_dataloader.dataset.indices']))
+        assert len(indices) == labels
+        assert not indices & set(json.loads(job.options['val_dataloader.dataset.indices']))
+        assert chosen.setdefault((labels, seed), indices) == indices
+        test = load(str(ROOT / job.tree / job.config)).test_dataloader.dataset.ann_file
+        assert test != job.options['val_dataloader.dataset.ann_file']
+    assert len({frozenset(indices) for indices in chosen.values()}) == 2 * 5 + 1  # all of them are the same five times
+    config = load(str(ROOT / 'segmentation' / next(iter(parsing.jobs.values())).config))
+    files = [config[f'{split}_dataloader'].dataset.ann_file for split in ('train', 'val', 'test')]
+    assert len(set(files)) == 3
+
+
+@dataclass
 class Script(Job):
-    """A job that runs a line of Python."""
+    """A job that runs lines of Python."""
 
     @property
     def command(self) -> list[str]:
-        return ['-c', f'import time, pathlib; {self.config}']
+        return [self.config]
 
 
 @pytest.fixture
 def script(tmp_path, monkeypatch):
     (tmp_path / 'classification_distill').mkdir()
     monkeypatch.setattr(jobs, 'ROOT', tmp_path)
-    monkeypatch.setattr(jobs, '_config_text', str)
+    monkeypatch.setattr(jobs, '_config_text', lambda path: path.read_text())
+    monkeypatch.setattr(jobs, '_code_digest', lambda: 'this code')
 
     def make(name: str, code: str, **settings) -> Script:
-        return Script(name, f'pathlib.Path("{name}").touch(exist_ok=False); {code}', tmp_path / name, **settings)
+        path = tmp_path / f'{name}{len(list(tmp_path.glob("*.py")))}.py'
+        path.write_text(f'import time, pathlib\npathlib.Path("{name}").touch(exist_ok=False)\n{code}\n')
+        return Script(name, str(path), tmp_path / name, **settings)
 
     return make
 
@@ -103,27 +128,78 @@ def test_a_job_that_fails_shows_its_log_and_stops_the_others(script, tmp_path):
 def test_a_job_of_other_settings_is_not_resumed(script, tmp_path):
     job = script('run', 'pathlib.Path("../run/epoch_1.pth").touch()')
     run_jobs([job], 1)
-    other = replace(job, config='assert not pathlib.Path("../run/epoch_1.pth").exists()')
+    (tmp_path / 'classification_distill/run').unlink()
+    other = script('run', 'assert not pathlib.Path("../run/epoch_1.pth").exists()')
     assert not other.done
     run_jobs([other], 1)
     assert other.done
 
 
+def test_a_job_is_done_again_when_the_code_has_changed(script, tmp_path, monkeypatch):
+    job = script('run', '')
+    run_jobs([job], 1)
+    assert job.done
+    monkeypatch.setattr(jobs, '_code_digest', lambda: 'other code')
+    assert not job.done
+
+
+def test_the_code_is_what_runs_and_not_what_is_said_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, 'ROOT', tmp_path)
+    module = tmp_path / 'classification_distill' / 'mmcls' / 'part.py'
+    module.parent.mkdir(parents=True)
+
+    def digest(code: str) -> str:
+        module.write_text(code)
+        return jobs._code_digest.__wrapped__()
+
+    first = digest('"""A part."""\ndef f(x):\n    """Twice x."""\n    return 2 * x\n')
+    assert digest('"""Other words."""\n# Why.\ndef f(x):\n    return (2 * x)\n') == first
+    assert digest('def f(x):\n    return 3 * x\n') != first
+
+
+def test_a_need_that_is_not_among_the_jobs_is_refused(script):
+    first = script('first', '')
+    with pytest.raises(ValueError, match=r"second needs \['first'\], which are neither done nor among the jobs"):
+        run_jobs([script('second', '', needs=(first,))], 1)
+
+
+def test_a_metric_of_a_run_that_was_killed_at_its_end(tmp_path):
+    job = Job('', '', tmp_path)
+    for name, rows in (('1', '{"NME": 0.5}\n{"NME": 0.25}\n'), ('2', '{"loss": 1}\n')):
+        (tmp_path / name / 'vis_data').mkdir(parents=True)
+        (tmp_path / name / 'vis_data' / 'scalars.json').write_text(rows)
+    assert job.metric('NME') == 0.25
+    assert job.metric('AUC') is None
+
+
 @pytest.fixture
 def comparison(tmp_path) -> Comparison:
-    """NME of two starts at 20 labels, three seeds; lower is better."""
-    values = {'scratch': (0.09, 0.08, 0.10), 'REINFORCE': (0.08, 0.07, 0.085)}
+    """NME of three starts at 20 labels, two learning rates, three seeds; lower is better."""
+    validation = {  # of the learning rates 0.1 and 0.2
+        'scratch, one': (0.10, 0.30),
+        'scratch, other': (0.40, 0.09),
+        'REINFORCE': (0.20, 0.05),
+    }
+    tested = {
+        'scratch, one': (0.01, 0.01, 0.01),
+        'scratch, other': (0.09, 0.08, 0.10),
+        'REINFORCE': (0.08, 0.07, 0.085),
+    }
     distillation = Job('distil', '', tmp_path / 'distil')
     log(distillation, {'timestep_mean': 200, 'time': 0.03})
     rows = [{'iter': i, 'num_timesteps': 1000, 'counts': counts} for i, counts in ((50, [5, 5]), (100, [1, 9]))]
     (distillation.work_dir / 'timestep_histogram.jsonl').write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
     runs = {}
-    for start, of_seeds in values.items():
-        for seed, value in enumerate(of_seeds):
-            needs = (distillation,) if start == 'REINFORCE' else ()
-            job = runs[start, 20, seed] = Job('', '', tmp_path / f'{start}{seed}', needs=needs)
-            log(job, {'NME': 1.0}, {'NME': value}, {'loss': 3})
-    return Comparison('NME, %', 'NME', runs, factor=100, higher_is_better=False)
+    for start, of_rates in validation.items():
+        for rate, value in zip((0.1, 0.2), of_rates, strict=True):
+            for seed in range(3):
+                needs = (distillation,) if start == 'REINFORCE' else ()
+                job = runs[start, 20, rate, seed] = Job('', '', tmp_path / f'{start}{rate}{seed}', needs=needs)
+                log(job, {'NME': 1.0}, {'NME': value + 0.01 * seed}, {'loss': 3})
+                if value == min(of_rates):  # only these are tested
+                    (job.work_dir / 'test').mkdir()
+                    (job.work_dir / 'test' / 'metrics.json').write_text(json.dumps({'NME': tested[start][seed]}))
+    return Comparison('NME, %', 'NME', runs, 'iter_1.pth', factor=100, higher_is_better=False)
 
 
 def log(job: Job, *rows: dict) -> None:
@@ -132,26 +208,37 @@ def log(job: Job, *rows: dict) -> None:
     (folder / 'scalars.json').write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
 
 
+def test_validation_images_choose_rates_and_the_strongest_scratch(comparison):
+    assert [comparison.rate(start, 20) for start in comparison.starts] == [0.1, 0.2, 0.2]
+    assert comparison.strongest_scratch(20) == 'scratch, other'  # though the other is better on test images
+    assert {test.checkpoint for test in comparison.tests.values()} == {
+        comparison.jobs[start, 20, comparison.rate(start, 20), seed].work_dir / 'iter_1.pth'
+        for start in comparison.starts
+        for seed in comparison.seeds
+    }
+    upwards = replace(comparison, higher_is_better=True)
+    assert [upwards.rate(start, 20) for start in upwards.starts] == [0.2, 0.1, 0.1]
+
+
 def test_the_difference_is_of_pairs(comparison):
-    difference, error = comparison.difference('REINFORCE', 'scratch', 20)
+    difference, error = comparison.difference('REINFORCE', 'scratch, other', 20)
     assert difference == pytest.approx((-1 - 1 - 1.5) / 3)
     assert error == pytest.approx(stdev([-1, -1, -1.5]) / 3**0.5)
 
 
 def test_the_report_says_which_start_is_better(comparison, tmp_path):
     text = demo_report.write([comparison], tmp_path, 'made')
-    assert '| scratch | 9.0 (1.0) |  |  |' in text
-    assert '| REINFORCE | 7.8 (0.8) | 200 | 30 |' in text
-    assert 'Against scratch at 20 labels: -1.2 points (standard error 0.2), REINFORCE is better.' in text
+    assert '| scratch, other | 9.0 (1.0) at 0.2 |  |  |' in text
+    assert '| REINFORCE | 7.8 (0.8) at 0.2 | 200 | 30 |' in text
+    against = 'With 20 labels, against scratch, other (the best on validation images): REINFORCE -1.2 points'
+    assert f'{against} (standard error 0.2), better.' in text
+    assert text.endswith('better.')
     assert '90% in [500, 1000), 10% in [0, 500)' in text
     assert (tmp_path / 'figure_made.png').stat().st_size > 10_000
     assert (tmp_path / 'table_made.md').read_text().strip() == text.strip()
-    worse = replace(comparison, higher_is_better=True)
-    assert 'REINFORCE is worse' in demo_report.write([worse], tmp_path, 'made')
 
 
-def test_one_seed_has_no_deviation(comparison, tmp_path):
-    jobs_of_one = {key: job for key, job in comparison.jobs.items() if key[2] == 0}
-    text = demo_report.write([replace(comparison, jobs=jobs_of_one)], tmp_path, 'made')
-    assert '| scratch | 9.0 |' in text
-    assert 'standard error' not in text
+def test_a_difference_within_twice_its_error_is_none(comparison, tmp_path):
+    metrics = comparison.tests['REINFORCE', 20, 0].work_dir / 'metrics.json'
+    metrics.write_text(json.dumps({'NME': 0.2}))
+    assert 'REINFORCE +2.8 points (standard error 4.1), no difference' in demo_report.write([comparison], tmp_path, 'a')
