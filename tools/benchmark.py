@@ -15,6 +15,8 @@ import benchmark_train
 import diffusers
 import torch
 from benchmark_presets import PRESETS, preset_model
+from mmcls.configs import is_a
+from mmcls.models import RepFusion
 from mmengine.config import Config, DictAction
 
 
@@ -53,7 +55,7 @@ def load_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Co
         parser.error(f'{args.model!r} is {presets} a config file in {Path.cwd()}.')
     config = Config.fromfile(args.model)
     config.merge_from_dict(args.cfg_options)
-    if config.get('model', {}).get('type') != 'RepFusion':
+    if not is_a(config.get('model', {}), RepFusion):
         parser.error(f'{args.model} is no distillation config: its model is not a RepFusion.')
     return config
 

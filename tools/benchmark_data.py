@@ -14,11 +14,12 @@ from pathlib import Path
 import mmcls  # noqa: F401
 import numpy as np
 from benchmark_step import resident
+from mmcls.configs import is_a, type_name
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmpretrain.datasets import CustomDataset
+from mmpretrain.datasets import CIFAR10, CustomDataset
 from mmpretrain.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
@@ -31,9 +32,11 @@ SOURCES = {'folder': '', 'ann_file': 'lists/train.txt'}  # not meta/train.txt, w
 
 def check(config: Config) -> None:
     """Raise ValueError for a config whose training set is not a list of files."""
-    kind = config.train_dataloader.dataset.type
-    if not issubclass(DATASETS.get(f'mmpretrain.{kind}') or object, CustomDataset):
-        raise ValueError(f'its training set {kind} is none of files in folders, as CustomDataset and ImageNet are.')
+    dataset = config.train_dataloader.dataset
+    if not is_a(dataset, CustomDataset, DATASETS):
+        raise ValueError(
+            f'its training set {type_name(dataset)} is none of files in folders, as CustomDataset and ImageNet are.'
+        )
 
 
 def make_files(folder: Path, entries: int, with_label: bool) -> None:
@@ -64,7 +67,7 @@ def images_per_core(config: Config, count: int = 200) -> float:
     with tempfile.TemporaryDirectory() as folder:
         make_files(Path(folder), 0, True)
         inputs = [{'img_path': f'{folder}/{index}.JPEG', 'gt_label': 0} for index in range(FILES)]
-        if config.train_dataloader.dataset.type == 'CIFAR10':
+        if is_a(config.train_dataloader.dataset, CIFAR10, DATASETS):
             inputs = [{'img': np.zeros((32, 32, 3), np.uint8), 'gt_label': 0}]
         seconds = []
         for _ in range(5):

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from benchmark_data import images_per_core
 from benchmark_shapes import TEACHERS, count
+from mmcls.configs import type_name
 from mmengine.config import Config
 
 # Images, and bytes of one as it lies on the disk: 138 GB of archives, and nothing once the pickles are read.
@@ -45,7 +46,7 @@ def all_reduce_seconds(size: float, gpus: int, assumed: Assumptions) -> float:
 
 def simulate(counted: dict[str, int], config: Config, gpus: int, assumed: Assumptions) -> dict:
     """One training on ``gpus`` GPUs; keys as in ``QUANTITIES``, times in seconds."""
-    images, image_bytes = DATA_SETS[config.train_dataloader.dataset.type]
+    images, image_bytes = DATA_SETS[type_name(config.train_dataloader.dataset)]
     batch = config.train_dataloader.batch_size
     rate = assumed.tflops * 1e12 / batch
     backward = counted['backward_flops'] / rate
@@ -120,9 +121,9 @@ QUANTITIES = {
 
 def check(config: Config, assume: dict) -> None:
     """Raise ValueError where the data set or the teacher is not known here, or ``assume`` names something else."""
-    if config.train_dataloader.dataset.type not in DATA_SETS:
+    if type_name(config.train_dataloader.dataset) not in DATA_SETS:
         raise ValueError(f'its training set is none of {", ".join(DATA_SETS)}, whose sizes are known here.')
-    if config.model.teacher.type not in TEACHERS:
+    if type_name(config.model.teacher) not in TEACHERS:
         raise ValueError(f'its teacher is none of {", ".join(TEACHERS)}.')
     if unknown := assume.keys() - asdict(Assumptions()).keys():
         raise ValueError(f'--assume knows {", ".join(asdict(Assumptions()))}, not {", ".join(unknown)}.')

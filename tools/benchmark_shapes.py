@@ -3,6 +3,7 @@
 import torch
 from benchmark_presets import HUB
 from diffusers import DDPMScheduler, UNet2DModel
+from mmcls.configs import type_name
 from mmcls.models.guided_diffusion import build_unet, get_variant
 from mmcls.models.teachers.diffusers_teacher import MIDDLE, UNetTeacher
 from mmengine.config import Config
@@ -21,9 +22,9 @@ class WeightlessTeacher(UNetTeacher):
 
     def __init__(self, teacher: dict):
         options = {'layers': (MIDDLE,)} | teacher
-        kind = options.pop('type')
+        options.pop('type')
         with torch.device('meta'):
-            if kind == 'ADMTeacher':
+            if type_name(teacher) == 'ADMTeacher':
                 options.pop('checkpoint')
                 network = build_unet(get_variant(options.pop('variant')))
             else:
@@ -48,9 +49,9 @@ def count(config: Config) -> dict[str, int]:
     flops = _count_flops(model, _image_size(config))
     weights = sum(weight.numel() for weight in model.parameters())
     state = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    copies = 1 + any(hook['type'] == 'EMAHook' for hook in config.get('custom_hooks', []))
+    copies = 1 + any(type_name(hook) == 'EMAHook' for hook in config.get('custom_hooks', []))
     optimizer = config.optim_wrapper.optimizer
-    moments = 2 if 'Adam' in optimizer.type else int(bool(optimizer.get('momentum')))
+    moments = 2 if 'Adam' in type_name(optimizer) else int(bool(optimizer.get('momentum')))
     messages = int(model.timestep_policy.learns) + 3 * len(model.standardizers or ())
     return flops | {
         'gradients': 4 * weights,

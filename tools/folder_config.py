@@ -11,6 +11,7 @@ import timm
 import torch
 from convert_guided_diffusion import choose_variant
 from folder_images import CLASSES, IMAGES, FolderImages
+from mmcls.configs import find_class
 from mmcls.engine.channel_order import channel_order, turns_round
 from mmcls.models.teachers.pipelines import find_teacher_type
 from mmpretrain.apis import ModelHub, list_models
@@ -125,7 +126,7 @@ def _give_maps(backbone: dict, maps: int) -> dict:
     """The backbone's config with as many feature maps as asked for, where its constructor has a say in that."""
     parameters = {
         name: parameter.default
-        for parent in reversed(MODELS.get(backbone['type']).__mro__)
+        for parent in reversed(find_class('backbone', backbone).__mro__)
         for name, parameter in inspect.signature(parent.__init__).parameters.items()
     }
     settings = backbone | {key: value for key, value in GIVES_MAPS.items() if key in parameters}

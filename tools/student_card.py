@@ -5,6 +5,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
+from mmcls.configs import type_name
 from mmcls.engine.channel_order import channel_order, turns_round
 from student_checkpoint import Student
 from torch import Tensor
@@ -32,7 +33,7 @@ def write_card(folder: Path, name: str, student: Student, image_size: int, featu
     snippets = '\n\n'.join(_snippets(student, name, {path.suffix for path in files}))
     network = student.backbone_config.get('model_name', type(student.backbone).__name__)
     hashes = '\n'.join(f'| `{path.name}` | `{sha256(path.read_bytes()).hexdigest()}` |' for path in files)
-    text = f"""# {name}: {network}, distilled by {student.config['model']['type']}
+    text = f"""# {name}: {network}, distilled by {type_name(student.config['model'])}
 
 The backbone of a student, alone: no neck, no head, no teacher.
 
@@ -59,8 +60,8 @@ def find_image_size(config: dict) -> int | None:
     """Side in pixels of the square images that the training pipeline gives, where it says so."""
     keys = {'RandomCrop': 'crop_size', 'CenterCrop': 'crop_size', 'RandomResizedCrop': 'scale', 'Resize': 'scale'}
     for transform in reversed(_dataset(config).get('pipeline', [])):
-        if transform['type'] in keys:
-            size = transform[keys[transform['type']]]
+        if key := keys.get(type_name(transform)):
+            size = transform[key]
             sides = {size} if isinstance(size, int) else set(size)
             return sides.pop() if len(sides) == 1 else None
     return None
@@ -93,7 +94,7 @@ def _rows(student: Student, image_size: int, features: tuple[Tensor, ...]) -> st
         if preprocessor.get('mean')
         else 'none',
         'feature maps (C, h, w)': ', '.join(str(tuple(feature.shape[1:])) for feature in features),
-        'data set': f'{dataset.get("type")}, `{dataset.get("data_root")}`',
+        'data set': f'{type_name(dataset)}, `{dataset.get("data_root")}`',
         'teacher': f'`{as_code(model.get("teacher"))}`',
         'distillation loss': f'`{as_code(model.get("distill_loss"))}`',
         'timestep policy': f'`{as_code(model["timestep_policy"])}`' if 'timestep_policy' in model else None,
@@ -127,7 +128,7 @@ def _metrics(student: Student) -> str:
     if not latest:
         return ''
     note = ''
-    if student.config['model']['type'] == 'RepFusion':
+    if type_name(student.config['model']) == 'RepFusion':
         note = "\nMetrics of validation are those of the task head on the teacher's features, not the student's.\n"
     rows = [f'| {key} | {value:.4g} |' for key, value in latest.items() if isinstance(value, int | float)]
     return '\n'.join(['## Last metrics', note, '| | |', '|---|---|', *rows, '', ''])

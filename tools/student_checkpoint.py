@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from mmcls.configs import type_name
 from mmcls.engine.launch import refuse_code_in_checkpoints
 from mmcls.engine.pretrained import describe_prefixes
 from mmengine.config import Config
@@ -74,6 +75,7 @@ def read_student(path: Path, config_file: str | None = None) -> Student:
         raise ValueError(f'{source} has no model.backbone. Give the config of the distillation by --config.')
     settings = {key: value for key, value in config['model']['backbone'].items() if key not in STARTING_WEIGHTS}
     if not config_file:
+        settings = _bare_types(settings)
         _refuse_foreign_types(settings, source)
     backbone = MODELS.build(settings)
     try:
@@ -112,7 +114,13 @@ def parse_config(text: str, path: Path) -> dict:
 
 
 class _DictCalls(ast.NodeTransformer):
-    """``dict(a=1)`` and ``dict({'a': 1})`` as the literal ``{'a': 1}``; ``Ellipsis`` as the literal ``...``."""
+    """``dict(a=1)`` and ``dict({'a': 1})`` as the literal ``{'a': 1}``; ``Ellipsis`` as the literal ``...``.
+
+    A class, which MMEngine writes as ``package.module.Name``, is that string.
+    """
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        return ast.Constant(ast.unparse(node))
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Constant(...) if node.id == 'Ellipsis' else node
@@ -145,6 +153,18 @@ def _refuse_foreign_types(settings: dict, source: str) -> None:
             f'{source} asks for {foreign or settings.get("type")}, expected a backbone of MMPretrain or of mmcls. If '
             'you trust it, give the config by --config.'
         )
+
+
+def _bare_types(node):
+    """Types of a pure Python config, such as ``mmpretrain.models.ResNet``, by their names in the registry."""
+    if isinstance(node, dict):
+        return {key: _bare_type(value) if key == 'type' else _bare_types(value) for key, value in node.items()}
+    return type(node)(map(_bare_types, node)) if isinstance(node, list | tuple) else node
+
+
+def _bare_type(kind):
+    ours = isinstance(kind, str) and kind.startswith(('mmpretrain.', 'mmcls.'))
+    return type_name({'type': kind}) if ours else kind
 
 
 def _types(node) -> Iterator:

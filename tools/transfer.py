@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from mmcls.configs import loads_checkpoint, type_name
 from mmcls.engine.data_check import check_data
 from mmcls.engine.launch import refuse_code_in_checkpoints
 from mmcls.engine.pretrained import PretrainedWeightsError, check_pretrained_weights
@@ -26,7 +27,7 @@ def find_init_cfg(node, path: str = 'model') -> str | None:
     """Where in a model's config the ``init_cfg`` is that loads by ``student.backbone.``."""
     if not isinstance(node, dict):
         return None
-    if node.get('type') == 'Pretrained' and node.get('prefix') == PREFIX:
+    if loads_checkpoint(node) and node.get('prefix') == PREFIX:
         return path
     return next(filter(None, (find_init_cfg(value, f'{path}.{key}') for key, value in node.items())), None)
 
@@ -38,7 +39,9 @@ def wire(distillation: Run, downstream: Run) -> dict[str, str]:
         SystemExit: When the first config does not distil, or the second loads no student.
     """
     if not {'teacher', 'backbone'} <= distillation.config.model.keys():
-        raise SystemExit(f'{distillation.path} does not distil: its {distillation.config.model.type} has no teacher.')
+        raise SystemExit(
+            f'{distillation.path} does not distil: its {type_name(distillation.config.model)} has no teacher.'
+        )
     field = find_init_cfg(downstream.config.model)
     if field is None:
         raise SystemExit(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mmcls.configs import loads_checkpoint, type_name
 from mmcls.engine.pictures import read_histogram
 from student_checkpoint import parse_config
 
@@ -80,7 +81,7 @@ class Run:
 
     @property
     def model(self) -> str:
-        return self.config['model']['type']
+        return type_name(self.config['model'])
 
     @property
     def kind(self) -> str:
@@ -134,7 +135,7 @@ class Run:
 
 def _find_start(node) -> str | None:
     if isinstance(node, dict):
-        if node.get('type') == 'Pretrained' and node.get('checkpoint'):
+        if loads_checkpoint(node) and node.get('checkpoint'):
             return node['checkpoint']
         return next(filter(None, map(_find_start, node.values())), None)
     return None

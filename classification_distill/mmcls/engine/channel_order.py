@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
-from mmengine.registry import Registry
 from mmpretrain.datasets import CIFAR10
-from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
+from mmpretrain.registry import DATASETS, TRANSFORMS
 
+from ..configs import is_a, type_name
 from ..models import DDPMTrainer, RepFusion
 from .data_check import walk_datasets
 
@@ -22,7 +22,7 @@ def check_channel_order(config: Config | dict) -> None:
     Raises:
         ValueError: When a data set's images would reach the diffusion model as BGR.
     """
-    if not _is(MODELS, config['model']['type'], (RepFusion, DDPMTrainer)):
+    if not is_a(config['model'], (RepFusion, DDPMTrainer)):
         return
     preprocessor = config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
     for split in ('train', 'val', 'test'):
@@ -31,7 +31,7 @@ def check_channel_order(config: Config | dict) -> None:
             order = channel_order(dataset)
             if order and turns_round(preprocessor) != (order == 'BGR'):
                 raise ValueError(
-                    f'The diffusion model would see red as blue: {field} ({dataset["type"]}) gives {order}, and '
+                    f'The diffusion model would see red as blue: {field} ({type_name(dataset)}) gives {order}, and '
                     f'data_preprocessor.to_rgb is {turns_round(preprocessor)}. Set it to {order == "BGR"}.'
                 )
 
@@ -39,9 +39,9 @@ def check_channel_order(config: Config | dict) -> None:
 def channel_order(dataset: Mapping) -> str | None:
     """Order in which a dataset config's pipeline gives channels, ``'RGB'`` or ``'BGR'``; None where it is unknown."""
     pipeline = dataset.get('pipeline') or []
-    if any(_is(TRANSFORMS, transform['type'], LoadImageFromFile) for transform in pipeline):
+    if any(is_a(transform, LoadImageFromFile, TRANSFORMS) for transform in pipeline):
         order = 'BGR'
-    elif _is(DATASETS, dataset.get('type'), CIFAR10):
+    elif is_a(dataset, CIFAR10, DATASETS):
         order = 'RGB'
     else:
         return None
@@ -51,8 +51,3 @@ def channel_order(dataset: Mapping) -> str | None:
 def turns_round(settings: Mapping) -> bool:
     """Whether a transform or a data preprocessor of this config changes RGB to BGR, or BGR to RGB."""
     return any(settings.get(key) for key in ('to_rgb', 'to_bgr', 'bgr_to_rgb', 'rgb_to_bgr'))
-
-
-def _is(registry: Registry, name: str | None, classes: type | tuple[type, ...]) -> bool:
-    registered = registry.get(name) if name else None
-    return isinstance(registered, type) and issubclass(registered, classes)

@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
-from mmpretrain.datasets import CIFAR10
+from mmpretrain.datasets import CIFAR10, ImageNet
+from mmpretrain.registry import DATASETS
+
+from ..configs import find_class, is_a
 
 
 class MissingDataError(FileNotFoundError):
@@ -53,7 +56,8 @@ def _named_paths(dataset: Mapping, field: str) -> Iterator[tuple[str, Path]]:
     """Every path that a dataset config names, as ``(field=value, resolved path)``, ``data_root`` first."""
     root = dataset.get('data_root') or ''
     if root:
-        below = CIFAR10.base_folder if dataset.get('type') == 'CIFAR10' else ''
+        is_cifar = is_a(dataset, CIFAR10, DATASETS)  # or CIFAR100, which is derived from it
+        below = find_class(field, dataset, DATASETS).base_folder if is_cifar else ''
         yield f'{field}.data_root={root!r}', Path(root, below).resolve()
     for key, value in _paths_below_root(dataset).items():
         yield f'{field}.{key}={value!r}', Path(os.path.join(root, value)).resolve()
@@ -64,7 +68,7 @@ def _paths_below_root(dataset: Mapping) -> dict[str, str]:
     prefixes = prefix if isinstance(prefix, Mapping) else {None: prefix}
     paths = {f'data_prefix.{key}' if key else 'data_prefix': value for key, value in prefixes.items()}
     paths['ann_file'] = dataset.get('ann_file')
-    if dataset.get('type') == 'ImageNet' and not prefix:
+    if is_a(dataset, ImageNet, DATASETS) and not prefix:
         paths['split'] = dataset.get('split')  # is the folder's name
     return {key: value for key, value in paths.items() if value and isinstance(value, str)}
 

@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmpretrain.registry import LOOPS
 from torch.utils.data import DataLoader
 
-from ..models.classifiers.base import find_class
+from ..configs import find_class
 from .data_check import check_data
 from .launch import build_runner
 from .pretrained import check_pretrained_weights
@@ -83,11 +83,12 @@ class DryIterLoop(_Trial, IterBasedTrainLoop):
 def _replace_loop(config: Config) -> None:
     settings = config.train_cfg
     by_epoch = settings.pop('by_epoch', True)
-    name = settings.pop('type', 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop')
-    loops = {'EpochBasedTrainLoop': 'DryEpochLoop', 'IterBasedTrainLoop': 'DryIterLoop'}
-    if name not in loops:
-        raise ValueError(f'train_cfg.type={name!r}: --dry-run knows {" and ".join(loops)}.')
-    settings.type = f'mmpretrain.{loops[name]}'
+    kind = settings.pop('type', EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop)
+    loops = {EpochBasedTrainLoop: DryEpochLoop, IterBasedTrainLoop: DryIterLoop}
+    found = find_class('train_cfg', {'type': kind}, LOOPS)
+    if found not in loops:
+        raise ValueError(f'train_cfg.type={kind!r}: --dry-run knows {" and ".join(k.__name__ for k in loops)}.')
+    settings.type = f'mmpretrain.{loops[found].__name__}'
     # Few images are loaded, and at once.
     config.train_dataloader.update(num_workers=0, persistent_workers=False)
     config.train_dataloader.pop('prefetch_factor', None)

@@ -104,7 +104,8 @@ def add_run_hooks(config: Config) -> None:
     hooks = config.default_hooks
     for name, hook in RUN_HOOKS.items():
         if hooks.get(name, {}) is not None:
-            hooks[name] = {'type': f'mmpretrain.{hook}'} | hooks.get(name, {})
+            hooks.setdefault(name, {})
+            hooks[name].setdefault('type', f'mmpretrain.{hook}')
 
 
 def refuse_code_in_checkpoints() -> None:

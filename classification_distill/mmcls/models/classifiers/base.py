@@ -1,15 +1,15 @@
 """What distillation from any teacher shares: the student, and how its features meet the teacher's."""
 
-import difflib
 from collections.abc import Sequence
 
 import torch
 from mmengine.model import ModuleDict
-from mmengine.registry import Registry
 from mmpretrain.models import BaseClassifier
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+
+from ...configs import find_class
 
 
 class BaseDistiller(BaseClassifier):
@@ -102,19 +102,6 @@ class BaseDistiller(BaseClassifier):
         features = self.extract_feat(torch.zeros(1, 3, height, width))
         self.student.train()
         return features
-
-
-def find_class(part: str, config: dict, registry: Registry = MODELS) -> type:
-    """The class that the config of a part names; ``registry.get`` alone gives None where there is no such type.
-
-    Raises:
-        ValueError: When there is no such type.
-    """
-    found = registry.get(config['type'])
-    if found is None:
-        near = difflib.get_close_matches(config['type'], registry.module_dict, n=3)
-        raise ValueError(f'{part}.type={config["type"]!r} is not registered. Near ones: {", ".join(near) or "none"}.')
-    return found
 
 
 def _build_for(part: str, config: dict, student_channels: int, teacher_channels: int) -> nn.Module:

@@ -7,8 +7,9 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from ...configs import find_class
 from ..images import to_pixels
-from .base import BaseDistiller, find_class
+from .base import BaseDistiller
 from .classifier_teacher import ClassifierTeacher
 
 

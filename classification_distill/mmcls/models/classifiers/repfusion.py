@@ -8,8 +8,9 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ...configs import find_class, type_name
 from ..images import check_diffusion_range, to_diffusion_range
-from .base import BaseDistiller, find_class
+from .base import BaseDistiller
 
 
 @MODELS.register_module()
@@ -57,7 +58,7 @@ class RepFusion(BaseDistiller):
         super().__init__(backbone, neck, data_preprocessor, init_cfg)
         if find_class('distill_loss', distill_loss).compares != 'features':
             raise ValueError(
-                f'{distill_loss["type"]} compares logits, and a diffusion model has none: use KDClassifier.'
+                f'{type_name(distill_loss)} compares logits, and a diffusion model has none: use KDClassifier.'
             )
         self.teacher = MODELS.build(teacher)
         timesteps = {'num_timesteps': self.teacher.num_timesteps}
