@@ -14,9 +14,14 @@ if [ -x "$VENV/bin/python" ] && [ "$(cat "$VENV/repfusion.stamp" 2>/dev/null)" =
     exit 0
 fi
 
-BASE=$(command -v "${BASE_PYTHON:-python3}") || fail "python3 was not found. Install Python 3.10 or newer, or name one in BASE_PYTHON."
-"$BASE" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-    fail "$BASE is $("$BASE" -V), and RepFusion needs Python 3.10 or newer. Name one in BASE_PYTHON, e.g. BASE_PYTHON=python3.11."
+is_new() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; }
+
+BASE=$(command -v "${BASE_PYTHON:-python3}") ||
+    fail "${BASE_PYTHON:-python3} was not found. Install Python 3.11 or newer, or name one in BASE_PYTHON."
+is_new "$BASE" ||
+    fail "$BASE is $("$BASE" -V 2>&1), and RepFusion needs Python 3.11 or newer. Name one in BASE_PYTHON, e.g. BASE_PYTHON=python3.12."
+[ ! -x "$VENV/bin/python" ] || is_new "$VENV/bin/python" ||
+    fail "$VENV is an environment of $("$VENV/bin/python" -V 2>&1), and RepFusion needs Python 3.11 or newer. Remove it and run this again."
 "$BASE" -c 'import venv, ensurepip' 2>/dev/null || fail "$BASE has no venv module. On Debian and Ubuntu: apt-get install python3-venv."
 command -v cc >/dev/null || command -v gcc >/dev/null ||
     fail "no C compiler was found; xtcocotools is built here. On Debian and Ubuntu: apt-get install gcc python3-dev."
