@@ -1,7 +1,6 @@
 """Runs trainings and tests that build on each other: a few at a time, each at most once, and on where it was killed."""
 
 import ast
-import ctypes
 import hashlib
 import json
 import multiprocessing
@@ -15,6 +14,7 @@ from functools import cache
 from importlib.metadata import version
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 
 from mmengine.config import Config
 
@@ -207,7 +207,7 @@ def _start(job: Job) -> BaseProcess:
 
 def _run(command: list[str], folder: Path, log: Path) -> None:
     """In the new process: the command, as if it had been called in ``folder`` with its output to ``log``."""
-    end_with_parent()
+    Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(folder)
     with open(log, 'w') as file:
         for stream in (sys.stdout, sys.stderr):
@@ -219,10 +219,10 @@ def _run(command: list[str], folder: Path, log: Path) -> None:
     runpy.run_path(command[0], run_name='__main__')
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """A run must not outlive its parent: the next call would start it a second time in the same folder."""
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)  # saves what was trained
 
 
 def _fail(job: Job) -> None:

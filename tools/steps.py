@@ -1,14 +1,15 @@
 """Commands that build on each other, one after the other: what is finished is skipped, what was interrupted goes on."""
 
+import ctypes
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import end_with_parent
 from mmengine.config import Config
 
 
@@ -88,10 +89,14 @@ def run_steps(steps: Sequence[Step], record: Path) -> None:
             raise SystemExit(f'Failed with exit code {code}: {step}\nOnce mended, the same call goes on there.')
 
 
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 def _run(step: Step) -> int:
     """Exit code of a command, which does not outlive this process."""
     process = subprocess.Popen(
-        step.command, cwd=step.folder, preexec_fn=end_with_parent if sys.platform == 'linux' else None
+        step.command, cwd=step.folder, preexec_fn=_end_with_parent if sys.platform == 'linux' else None
     )
     try:
         return process.wait()

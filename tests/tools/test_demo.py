@@ -2,6 +2,10 @@
 
 import functools
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import stdev
@@ -115,6 +119,34 @@ def test_jobs_run_once_each_after_what_they_need(script, tmp_path, capsys):
     assert (tmp_path / 'classification_distill/taken').is_file()
     run_jobs([second, first], 2)  # a script that ran again would fail
     assert '2 of 2 runs are done already.' in capsys.readouterr().out
+
+
+def test_a_run_ends_with_the_one_that_started_it(tmp_path):
+    (tmp_path / 'classification_distill').mkdir()
+    running, runner = tmp_path / 'running', tmp_path / 'runner.py'
+    script = tmp_path / 'script.py'
+    script.write_text(f'import os, time\nopen({str(running)!r}, "x").write(str(os.getpid()))\ntime.sleep(60)')
+    runner.write_text(
+        'import jobs, pathlib, sys\n'
+        f'jobs.ROOT = pathlib.Path({str(tmp_path)!r})\n'
+        'jobs._config_text = jobs._code_digest = lambda *_: ""\n'
+        'class Script(jobs.Job):\n'
+        '    command = property(lambda self: [self.config])\n'
+        'if __name__ == "__main__":\n'
+        f'    jobs.run_jobs([Script("script", {str(script)!r}, jobs.ROOT / "work")], 1)\n'
+    )
+    environment = os.environ | {'PYTHONPATH': str(ROOT / 'tools')}
+    with subprocess.Popen([sys.executable, str(runner)], env=environment, stdout=subprocess.DEVNULL) as parent:
+        wait_for(lambda: running.is_file() and running.read_text(), 60)
+        parent.kill()
+    wait_for(lambda: not Path(f'/proc/{running.read_text()}').exists(), 20)
+
+
+def wait_for(condition, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_a_job_that_fails_shows_its_log_and_stops_the_others(script, tmp_path):
