@@ -3,5 +3,5 @@
 model = dict(
     type='RepFusion',
     teacher=dict(type='ADMTeacher', checkpoint='data/teachers/64x64_diffusion.pt', variant='64'),
-    timestep_policy=dict(type='ReinforcePolicy', entropy_weight=0.1),
+    timestep_policy=dict(type='ReinforcePolicy'),
     task_head=dict(type='PooledMLPHead', num_classes=200))

@@ -2,5 +2,5 @@
 model = dict(
     type='RepFusion',
     teacher=dict(type='DiffusersTeacher', pretrained='google/ddpm-cifar10-32'),
-    timestep_policy=dict(type='ReinforcePolicy', entropy_weight=0.1),
+    timestep_policy=dict(type='ReinforcePolicy'),
     task_head=dict(type='PooledMLPHead', num_classes=10))
