@@ -77,9 +77,16 @@ def replace(path: Path, text: str) -> None:
 
 
 def _find(folder: Path, out: Path) -> Iterator[str]:
-    """Names of image files below ``folder``, relative to it; those below ``out`` are results."""
+    """Names of image files below ``folder``, relative to it; those below ``out`` are results.
+
+    Links to folders are followed, but not into one that the link lies in, where it would go on for ever.
+    """
+    above = {str(folder): {folder.resolve()}}  # of each folder to be walked: itself and those it lies in, without links
     for root, directories, files in os.walk(folder, followlinks=True):
-        directories[:] = [name for name in directories if Path(root, name).resolve() != out]
+        path = above.pop(root)
+        real = {name: Path(root, name).resolve() for name in directories}
+        directories[:] = [name for name in directories if real[name] not in {out, *path}]
+        above.update({os.path.join(root, name): path | {real[name]} for name in directories})
         yield from (
             Path(root, file).relative_to(folder).as_posix() for file in files if file.lower().endswith(SUFFIXES)
         )

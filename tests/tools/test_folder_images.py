@@ -34,3 +34,54 @@ def test_results_inside_the_folder_are_no_images_of_it(tmp_path):
     for _ in range(2):
         assert list_images(tmp_path, out, False).count == 1
     assert (out / 'images.txt').read_text() == '0.png\n'
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two folders of one image each, and a folder for the results."""
+    (tmp_path / 'out').mkdir()
+    for name in ('cats', 'dogs'):
+        (tmp_path / 'photos' / name).mkdir(parents=True)
+        Image.new('RGB', (8, 8)).save(tmp_path / 'photos' / name / '0.png')
+    return tmp_path / 'photos'
+
+
+def names(photos):
+    list_images(photos, photos.parent / 'out', False)
+    return (photos.parent / 'out/images.txt').read_text().split()
+
+
+def test_a_link_to_the_folder_that_it_lies_in_is_not_followed(photos):
+    (photos / 'again').symlink_to('.')
+    (photos / 'cats/all').symlink_to('..')
+    (photos / 'cats/absolute').symlink_to(photos)
+    assert names(photos) == ['cats/0.png', 'dogs/0.png']
+
+
+def test_a_folder_that_is_named_by_a_link(photos):
+    (photos / 'cats/all').symlink_to('..')
+    link = photos.parent / 'link'
+    link.symlink_to(photos)
+    assert names(link) == ['cats/0.png', 'dogs/0.png']
+
+
+def test_links_between_two_folders_end(photos):
+    (photos / 'cats/friends').symlink_to('../dogs')
+    (photos / 'dogs/friends').symlink_to('../cats')
+    assert names(photos) == ['cats/0.png', 'cats/friends/0.png', 'dogs/0.png', 'dogs/friends/0.png']
+
+
+def test_links_to_other_folders_are_followed(photos, tmp_path):
+    (tmp_path / 'elsewhere/old').mkdir(parents=True)
+    Image.new('RGB', (8, 8)).save(tmp_path / 'elsewhere/old/1.png')
+    (tmp_path / 'elsewhere/back').symlink_to(photos)
+    (photos / 'more').symlink_to(tmp_path / 'elsewhere')
+    (photos / 'cats/more').symlink_to(tmp_path / 'elsewhere')
+    assert names(photos) == ['cats/0.png', 'cats/more/old/1.png', 'dogs/0.png', 'more/old/1.png']
+
+
+def test_links_to_files_are_images_of_their_own(photos):
+    (photos / 'dogs/1.png').symlink_to('../cats/0.png')
+    (photos / 'dogs/2.png').symlink_to('2.png')
+    assert names(photos) == ['cats/0.png', 'dogs/0.png', 'dogs/1.png']
+    assert 'symbolic links' in (photos.parent / 'out/unreadable.txt').read_text()
