@@ -28,9 +28,12 @@ def run(name: str) -> None:
     domain, settings = PARTS[name]
     domain.prepare_data()
     comparisons = domain.plan(settings)
-    jobs = [job for comparison in comparisons for job in comparison.jobs.values()]
-    run_jobs(in_order(jobs), os.cpu_count())
-    run_jobs([test for comparison in comparisons for test in comparison.tests.values()], os.cpu_count())
+    for stage in (
+        lambda comparison: comparison.tuning,
+        lambda comparison: comparison.chosen,
+        lambda comparison: comparison.tests.values(),
+    ):
+        run_jobs(in_order([job for comparison in comparisons for job in stage(comparison)]), os.cpu_count())
     print(demo_report.write(comparisons, domain.WORK_DIR, name.replace(' ', '_')), flush=True)
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from mmcls.engine.pictures import draw_through_training, read_histogram, shares_of
 
 CHOSEN = 'REINFORCE'
+NUM_TUNING_SEEDS = 2
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,13 @@ class Comparison:
     """Runs of one task that differ in their start.
 
     The protocol of every table of the project: for each start and number of labels the learning rate is chosen among
-    the same few by the mean metric of the seeds on validation images, and only that rate's runs see the test images,
-    once. A start is compared with the scratch that is best on validation images, seed by seed.
+    the same few by the mean metric of the first seeds on validation images, and only that rate's runs, of all seeds, see
+    the test images, once. A start is compared with the scratch that is best on validation images, seed by seed.
 
     Attributes:
         title: The task's metric and unit.
         metric: Key of the metric in the logs, of validation and of test images.
-        jobs: Run of ``(start, number of labels, learning rate, seed)``.
+        jobs: Run of ``(start, number of labels, learning rate, seed)``; those of ``tuning`` and ``chosen`` are needed.
         checkpoint: Name of the file that each run ends with.
         factor: From the logged metric to the unit in ``title``.
         higher_is_better: Whether a higher metric is better.
@@ -61,11 +62,22 @@ class Comparison:
     def seeds(self) -> list[int]:
         return list(dict.fromkeys(seed for *_, seed in self.jobs))
 
+    @property
+    def tuning(self) -> list[Job]:
+        """The runs that choose learning rates."""
+        return [job for (*_, seed), job in self.jobs.items() if seed in self.seeds[:NUM_TUNING_SEEDS]]
+
+    @property
+    def chosen(self) -> list[Job]:
+        """The runs at the chosen learning rates; available once those of ``tuning`` are done."""
+        return [job for (start, labels, rate, _), job in self.jobs.items() if rate == self.rate(start, labels)]
+
     @cached_property
     def validation(self) -> dict[tuple[str, int, float], float]:
-        """Mean over the seeds of the metric on validation images."""
+        """Mean over the tuning seeds of the metric on validation images."""
+        seeds = self.seeds[:NUM_TUNING_SEEDS]
         keys = product(self.starts, self.label_counts, self.rates)
-        return {key: mean(self.jobs[*key, seed].metric(self.metric) for seed in self.seeds) for key in keys}
+        return {key: mean(self.jobs[*key, seed].metric(self.metric) for seed in seeds) for key in keys}
 
     def rate(self, start: str, labels: int) -> float:
         """The learning rate that is best on validation images."""
@@ -80,7 +92,7 @@ class Comparison:
 
     @cached_property
     def tests(self) -> dict[tuple[str, int, int], Test]:
-        """Test of each start at its learning rate; available once all ``jobs`` are done."""
+        """Test of each start at its learning rate; available once those of ``tuning`` are done."""
         keys = product(self.starts, self.label_counts, self.seeds)
         return {key: self._test(self.jobs[key[0], key[1], self.rate(*key[:2]), key[2]]) for key in keys}
 

@@ -252,6 +252,13 @@ def test_validation_images_choose_rates_and_the_strongest_scratch(comparison):
     assert [upwards.rate(start, 20) for start in upwards.starts] == [0.2, 0.1, 0.1]
 
 
+def test_only_the_first_seeds_run_at_all_rates(comparison):
+    assert len(comparison.tuning) == 3 * 2 * 2  # starts, rates, tuning seeds
+    assert len(comparison.chosen) == 3 * 3  # starts, seeds
+    last = [job.work_dir.name for (*_, seed), job in comparison.jobs.items() if seed == 2]
+    assert not {job.work_dir.name for job in comparison.tuning} & set(last)
+
+
 def test_the_difference_is_of_pairs(comparison):
     difference, error = comparison.difference('REINFORCE', 'scratch, other', 20)
     assert difference == pytest.approx((-1 - 1 - 1.5) / 3)
