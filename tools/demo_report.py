@@ -23,8 +23,8 @@ class Comparison:
     """Runs of one task that differ in their start.
 
     The protocol of every table of the project: for each start and number of labels the learning rate is chosen among
-    the same few by the mean metric of the first seeds on validation images, and only that rate's runs, of all seeds, see
-    the test images, once. A start is compared with the scratch that is best on validation images, seed by seed.
+    the same few by the mean metric of the first seeds on validation images, and only that rate's runs, of all seeds,
+    see the test images, once. A start is compared with the scratch that is best on validation images, seed by seed.
 
     Attributes:
         title: The task's metric and unit.
