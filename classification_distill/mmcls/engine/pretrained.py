@@ -13,14 +13,13 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import PretrainedInit, is_model_wrapper
+from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
+from ..configs import loads_checkpoint
 from .terminal import AT_TERMINAL
-
-_PRETRAINED = ('Pretrained', PretrainedInit)  # as configs name it
 
 
 class PretrainedWeightsError(ValueError):
@@ -137,7 +136,7 @@ def load_completely(model: nn.Module, checkpoint: str, field: str) -> None:
 def _pretrained_init_cfgs(module: nn.Module) -> list[dict]:
     init_cfg = getattr(module, 'init_cfg', None) or []
     init_cfgs = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
-    return [c for c in init_cfgs if isinstance(c, dict) and c.get('type') in _PRETRAINED]
+    return [c for c in init_cfgs if isinstance(c, dict) and loads_checkpoint(c)]
 
 
 def _load_state_dict(path: str, prefix: str, field: str) -> dict[str, Tensor]:
@@ -207,7 +206,7 @@ def _find_field(config: Mapping, init_cfg: dict, field: str = 'model') -> str | 
 
     def walk(node, path: str) -> Iterator[str]:
         if isinstance(node, Mapping):
-            if node.get('type') in _PRETRAINED and dict(node) == dict(init_cfg):
+            if 'type' in node and loads_checkpoint(node) and dict(node) == dict(init_cfg):
                 yield path
             for key, value in node.items():
                 yield from walk(value, f'{path}.{key}')
