@@ -44,7 +44,7 @@ def test_what_it_prints_and_that_it_leaves_nothing(digits, pipeline_folder, tmp_
     work_dir = tmp_path / 'run'
     code, output = dry_run(DISTILL, digits, pipeline_folder, f'work_dir={work_dir}')
     assert code == 0, output
-    assert '1,000 training images, 797 validation images; 1,500 iterations' in output
+    assert '1,000 training images, 297 validation images; 1,500 iterations' in output
     assert 'student 700 k' in output
     assert '20.5 k frozen' in output
     assert 'FLOP a step of 64 images' in output
