@@ -9,6 +9,8 @@ from pathlib import Path
 import mmcls  # noqa: F401
 import numpy as np
 import torch
+from mmcls.configs import find_class
+from mmcls.engine.data_check import walk_datasets
 from mmcls.models.images import check_diffusion_range, to_diffusion_range
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -20,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 
 def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -40,7 +43,7 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
 def build_teacher(settings: dict, layers: list[str] | None) -> torch.nn.Module:
     """The teacher, reading ``layers`` or each of its blocks, on a GPU where there is one."""
     if layers is None:
-        whole = MODELS.build(settings | {'layers': [MODELS.get(settings['type']).last_layer]})
+        whole = MODELS.build(settings | {'layers': [find_class('model.teacher', settings).last_layer]})
         names = [name for name, _ in whole.network.named_modules()]
         blocks = ('resnets', 'transformer_blocks')
         layers = [name for name in names if name.rpartition('.')[2].isdigit() and name.split('.')[-2] in blocks]
@@ -51,17 +54,33 @@ def build_teacher(settings: dict, layers: list[str] | None) -> torch.nn.Module:
 
 
 def build_images(config: Config, split: str, limit: int, seed: int = 0) -> Dataset:
-    """A fixed random part of a split, read without augmentation."""
+    """A fixed random part of a split, to be read without augmentation."""
     settings = config[f'{split}_dataloader'].dataset
-    settings.pipeline = config.val_dataloader.dataset.pipeline
+    if split == 'train':
+        plain = innermost(config.val_dataloader.dataset)[0].pipeline
+        for dataset in innermost(settings):
+            dataset.pipeline = plain
     dataset = DATASETS.build(settings)
     order = np.random.default_rng(seed).permutation(len(dataset))[:limit]
     return Subset(dataset, sorted(order.tolist()))
 
 
+def innermost(settings: dict) -> list[dict]:
+    """The data set's config, or those that wrappers such as RepeatDataset and ConcatDataset hold."""
+    return [dataset for _, dataset in walk_datasets(settings, '') if not {'dataset', 'datasets'} & dataset.keys()]
+
+
+def read(images: Dataset) -> list[dict]:
+    """Every sample, so that images are decoded once for all timesteps; pixels stay uint8, as ``PackInputs`` gives them.
+
+    Decoding leaves Python to the other threads.
+    """
+    return thread_map(images.__getitem__, range(len(images)), desc='reading', unit='image', leave=False, disable=None)
+
+
 @torch.no_grad()
 def extract(
-    teacher, images: Dataset, preprocessor, t: int, batch_size: int, bar: tqdm
+    teacher, images: list[dict], preprocessor, t: int, batch_size: int, bar: tqdm
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Pooled features ``(images, C)`` of every layer at one timestep, in one pass, and the labels."""
     features, labels = {layer: [] for layer in teacher.layers}, []
@@ -89,9 +108,7 @@ def probe(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_la
     }
 
 
-def probe_timestep(
-    teacher, splits: tuple[Dataset, Dataset], preprocessor, t: int, batch_size: int, bar: tqdm
-) -> list[dict]:
+def probe_timestep(teacher, splits: list[list[dict]], preprocessor, t: int, batch_size: int, bar: tqdm) -> list[dict]:
     """The rows of one timestep, one a layer."""
     torch.manual_seed(t)  # a resumed run then draws the noise that an uninterrupted one draws
     (train, train_labels), (test, test_labels) = (
@@ -153,13 +170,16 @@ def main() -> None:
     rows = load_rows(out, settings, parser)
     done = {int(row['timestep']) for row in rows}
     waiting = [t for t in args.timesteps if t not in done]
-    with tqdm(total=len(waiting) * sum(map(len, splits)), unit='image', disable=None) as bar:
+    sizes = [len(split) for split in splits]
+    if waiting:
+        splits = [read(split) for split in splits]
+    with tqdm(total=len(waiting) * sum(sizes), unit='image', disable=None) as bar:
         for t in waiting:
             bar.set_description(f't = {t}')
             rows += probe_timestep(teacher, splits, preprocessor, t, args.batch_size, bar)
             replace(out / 'probe.csv', table(rows))
     draw_heat_map(rows, out / 'probe.png')
-    print(write_snippet(rows, len(splits[1]), out / 'best.py'))
+    print(write_snippet(rows, sizes[1], out / 'best.py'))
 
 
 if __name__ == '__main__':

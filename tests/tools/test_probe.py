@@ -1,5 +1,6 @@
 import sys
 
+import mmcv
 import numpy as np
 import probe
 import pytest
@@ -52,6 +53,39 @@ def test_a_resumed_probe_gives_the_table_of_an_uninterrupted_one(configs, tmp_pa
     best = max(lines[1:], key=lambda line: float(line.split(',')[4])).split(',')
     assert model.teacher.layers == (best[0],)
     assert model.timestep_policy.timestep == int(best[1])
+
+
+def test_images_are_decoded_once_and_not_at_all_when_nothing_is_to_do(configs, tmp_path, monkeypatch):
+    decoded, decode = [], mmcv.imfrombytes
+    monkeypatch.setattr(mmcv, 'imfrombytes', lambda content, **options: decoded.append(1) or decode(content, **options))
+    out = tmp_path / 'out'
+    layers = ('--layers', 'mid_block.resnets.0', '--timesteps', '0', '500', '900')
+    arguments = (*configs, '--train', '60', '--test', '50', '--out', str(out), *layers)
+    monkeypatch.setattr(sys, 'argv', ['probe.py', *arguments])
+    probe.main()
+    assert len(decoded) == 60 + 50
+    table = (out / 'probe.csv').read_text()
+    probe.main()
+    assert len(decoded) == 60 + 50
+    lines = table.splitlines()
+    (out / 'probe.csv').write_text('\n'.join([*lines[:3], '']))
+    probe.main()
+    assert len(decoded) == 2 * (60 + 50)
+    assert (out / 'probe.csv').read_text() == table
+
+
+def test_wrapped_data_sets_are_read_as_those_in_them(configs, tmp_path):
+    config = Config.fromfile(configs[1])
+    for split in ('train', 'val'):
+        loader = config[f'{split}_dataloader']
+        balanced = {'type': 'ClassBalancedDataset', 'oversample_thr': 0.0, 'dataset': loader.dataset.to_dict()}
+        repeated = {'type': 'RepeatDataset', 'times': 1, 'dataset': balanced}
+        loader.dataset = {'type': 'ConcatDataset', 'datasets': [repeated]}
+    config.dump(tmp_path / 'wrapped.py')
+    arguments = ('--layers', 'mid_block.resnets.0', '--timesteps', '500')
+    run_probe(configs, tmp_path / 'plain', *arguments)
+    run_probe((configs[0], str(tmp_path / 'wrapped.py')), tmp_path / 'wrapped', *arguments)
+    assert (tmp_path / 'wrapped/probe.csv').read_text() == (tmp_path / 'plain/probe.csv').read_text()
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
