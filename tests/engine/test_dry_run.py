@@ -48,7 +48,7 @@ def test_what_it_prints_and_that_it_leaves_nothing(digits, pipeline_folder, tmp_
     assert 'student 700 k' in output
     assert '20.5 k frozen' in output
     assert 'FLOP a step of 64 images' in output
-    assert 'about 0.03' in output
+    assert 'about 0.018' in output
     assert '\x1b' not in output
     assert not list(tmp_path.iterdir())
 
