@@ -43,6 +43,9 @@ echo "Installing RepFusion into $VENV (about 6 GB, a few minutes) ..."
 # Built here: its wheel is compiled against numpy 1.
 "${PIP[@]}" install -q --no-deps --no-build-isolation --no-binary xtcocotools xtcocotools==1.14.3
 "${PIP[@]}" install -q --no-deps --no-build-isolation -e "$ROOT"
+MMCLS=$(cd / && "$VENV/bin/python" -c 'import importlib.util; print(importlib.util.find_spec("mmcls").origin)')
+[ "$MMCLS" = "$ROOT/classification_distill/mmcls/__init__.py" ] ||
+    fail "the package mmcls in $VENV is $MMCLS, MMClassification's of old, and not RepFusion's. Remove it: $VENV/bin/python -m pip uninstall mmcls"
 "$VENV/bin/python" -c 'import mmcls, mmpretrain, mmseg, mmpose, xtcocotools' >/dev/null ||
     fail "the environment in $VENV does not import; remove that folder and run this again."
 stamp >"$VENV/repfusion.stamp"

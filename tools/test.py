@@ -22,14 +22,24 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw_predictions(config: Config, folder: str) -> None:
-    """Switch the library's own visualization hook on, for every image."""
-    folder = os.path.abspath(folder)
-    config.default_hooks.visualization = {
+    """Switch the library's own visualization hook on, for every image.
+
+    Raises:
+        ValueError: When the config is of no library whose predictions can be drawn.
+    """
+    folder, scope = os.path.abspath(folder), config.get('default_scope')
+    hooks = {
         'mmpretrain': {'type': 'VisualizationHook', 'enable': True, 'interval': 1, 'resize': 224, 'out_dir': folder},
         'mmseg': {'type': 'SegVisualizationHook', 'draw': True},
         'mmpose': {'type': 'PoseVisualizationHook', 'enable': True, 'kpt_thr': 0, 'out_dir': folder},
-    }[config.default_scope]
-    if config.default_scope == 'mmseg':  # its hook leaves the folder to the visualizer
+    }
+    if scope not in hooks:
+        raise ValueError(
+            f'--show-dir: the config says default_scope={scope!r}; {", ".join(hooks)} can draw predictions.'
+        )
+    config.setdefault('default_hooks', {})
+    config.default_hooks.visualization = hooks[scope]
+    if scope == 'mmseg':  # its hook leaves the folder to the visualizer
         config.visualizer.vis_backends = [{'type': 'LocalVisBackend', 'save_dir': folder, 'img_save_dir': '.'}]
 
 

@@ -1,6 +1,9 @@
+import runpy
+
 import pytest
 from mmcls.engine.launch import build_runner
 from mmengine.config import Config
+from support import ROOT
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
@@ -8,3 +11,29 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
     with pytest.raises(ValueError, match=r'4 processes were asked for, and torch finds 2 GPU'):
         build_runner(Config({'model': {'type': 'ImageClassifier'}, 'launcher': 'pytorch'}))
+
+
+def test_on_cpus_the_configs_own_model_wrapper_is_kept(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.setattr('torch.distributed.init_process_group', lambda backend: None)
+    monkeypatch.setattr('mmcls.engine.launch.Runner.from_cfg', lambda config: config)
+    wrapper = {'type': 'MMSeparateDistributedDataParallel', 'find_unused_parameters': True}
+    config = {'model': {'type': 'ImageClassifier'}, 'launcher': 'pytorch', 'model_wrapper_cfg': wrapper}
+    built = build_runner(Config(config)).model_wrapper_cfg
+    assert built == wrapper | {'device_ids': None, 'broadcast_buffers': False}
+
+
+@pytest.mark.parametrize('config', [{'default_scope': 'mmengine'}, {}])
+def test_predictions_of_another_library_are_not_drawn(config):
+    draw_predictions = runpy.run_path(str(ROOT / 'tools' / 'test.py'))['draw_predictions']
+    with pytest.raises(
+        ValueError, match=f'default_scope={config.get("default_scope")!r}; mmpretrain, mmseg, mmpose can'
+    ):
+        draw_predictions(Config(config), 'shown')
+
+
+def test_a_config_without_hooks_gets_the_one_that_draws(tmp_path):
+    draw_predictions = runpy.run_path(str(ROOT / 'tools' / 'test.py'))['draw_predictions']
+    config = Config({'default_scope': 'mmpretrain'})
+    draw_predictions(config, str(tmp_path))
+    assert config.default_hooks.visualization.out_dir == str(tmp_path)

@@ -81,11 +81,19 @@ def test_a_teacher_without_classes_is_told_none(pipeline_folder):
         DiffusersTeacher(pipeline_folder, class_labels='true')
 
 
-def test_repfusion_trains_with_true_labels_through_the_hook(conditional_folder, tmp_path):
-    for name in ('n01629819', 'n01443537'):
-        (tmp_path / 'data' / name).mkdir(parents=True)
+def folder_of_classes(folder, names):
+    """A data set of two images of each class."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
         for index in range(2):
-            Image.new('RGB', (8, 8), (90 * index, 50, 200)).save(tmp_path / 'data' / name / f'{index}.png')
+            Image.new('RGB', (8, 8), (90 * index, 50, 200)).save(folder / name / f'{index}.png')
+    pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}]
+    dataset = {'type': 'CustomDataset', 'data_root': str(folder), 'pipeline': pipeline}
+    return {'batch_size': 4, 'dataset': dataset, 'sampler': {'type': 'DefaultSampler', 'shuffle': False}}
+
+
+@pytest.mark.parametrize('length', [{'by_epoch': True, 'max_epochs': 2}, {'by_epoch': False, 'max_iters': 2}])
+def test_repfusion_trains_with_true_labels_through_the_hook(conditional_folder, tmp_path, length):
     config = Config(dict(
         default_scope='mmpretrain',
         work_dir=str(tmp_path / 'work'),
@@ -94,14 +102,13 @@ def test_repfusion_trains_with_true_labels_through_the_hook(conditional_folder, 
             teacher=dict(type='DiffusersTeacher', pretrained=conditional_folder, class_labels='true'),
             backbone=dict(type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4, out_indices=(3, )),
             timestep_policy=dict(type='UniformPolicy'),
+            task_head=dict(type='PooledMLPHead', num_classes=2),
             distill_loss=dict(type='HintLoss')),
-        train_dataloader=dict(
-            batch_size=4,
-            dataset=dict(
-                type='CustomDataset', data_root=str(tmp_path / 'data'),
-                pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')]),
-            sampler=dict(type='DefaultSampler', shuffle=False)),
-        train_cfg=dict(by_epoch=True, max_epochs=1),
+        train_dataloader=folder_of_classes(tmp_path / 'train', ['n01629819', 'n01443537']),
+        val_dataloader=folder_of_classes(tmp_path / 'val', ['n01484850', 'n01629819']),
+        val_cfg=dict(),
+        val_evaluator=dict(type='Accuracy'),
+        train_cfg=dict(length, val_interval=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         custom_hooks=[dict(type='TeacherClassesHook')],
     ))  # fmt: skip
@@ -109,4 +116,5 @@ def test_repfusion_trains_with_true_labels_through_the_hook(conditional_folder, 
     seen = []
     runner.model.teacher.network.class_embedding.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     runner.train()
-    assert seen[0].tolist() == [1, 1, 25, 25]
+    train, val = [1, 1, 25, 25], [2, 2, 25, 25]  # of the classes in the order of their folders' names
+    assert [told.tolist() for told in seen] == [train, val, train, val]

@@ -84,7 +84,7 @@ def build_runner(config: Config, progress: bool = True) -> Runner:
             'device_ids': None,
             'broadcast_buffers': False,
             'find_unused_parameters': config.get('find_unused_parameters', False),
-        }
+        } | dict(config.get('model_wrapper_cfg') or {})
     return (TerminalRunner if progress and on_terminal() else Runner).from_cfg(config)
 
 

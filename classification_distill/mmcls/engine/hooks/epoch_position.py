@@ -14,6 +14,8 @@ from mmpretrain.registry import HOOKS
 class EpochPositionHook(Hook):
     """Keep in each checkpoint of an unfinished epoch how many of its batches were seen, and skip those on resuming.
 
+    The seed of the sampler's order is kept as well.
+
     EpochBasedTrainLoop itself would begin the epoch anew; IterBasedTrainLoop finds its place without help. Nothing is
     loaded to skip it: the sampler's order is deterministic. Hooks are given the batch's number within the whole epoch.
 
@@ -30,6 +32,9 @@ class EpochPositionHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if runner._resume:
             self._resumed_from = checkpoint['meta'].get('epoch_position')
+            # Where the config names no seed, the sampler was built with a new one.
+            if (seed := checkpoint['meta'].get('sampler_seed')) is not None:
+                runner.train_dataloader.sampler.seed = seed
 
     def before_train_epoch(self, runner) -> None:
         self._batches_seen = 0
@@ -60,6 +65,7 @@ class EpochPositionHook(Hook):
             del runner.train_loop.run_iter  # the class's own is there again
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['meta']['sampler_seed'] = getattr(runner.train_dataloader.sampler, 'seed', None)
         if self._batches_seen and isinstance(runner.train_loop, EpochBasedTrainLoop):
             checkpoint['meta']['epoch_position'] = {'batches_seen': self._batches_seen, **_epoch_size(runner)}
 

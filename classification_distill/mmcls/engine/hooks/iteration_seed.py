@@ -36,7 +36,7 @@ class IterationSeedHook(Hook):
                 'hook (default_hooks.iteration_seed=None).'
             )
         if not isinstance(loader.collate_fn, _BatchSeeds):
-            loader.collate_fn = _BatchSeeds(loader.collate_fn, runner.seed)
+            loader.collate_fn = _BatchSeeds(loader.collate_fn, loader.worker_init_fn, runner.seed)
             loader.worker_init_fn = loader.collate_fn.begin
         self._next(runner, runner.iter)
 
@@ -63,13 +63,16 @@ class _BatchSeeds:
     The batches go round the workers.
     """
 
-    def __init__(self, collate: Callable, seed: int):
+    def __init__(self, collate: Callable, worker_init_fn: Callable[[int], None] | None, seed: int):
         self.collate = collate
+        self.worker_init_fn = worker_init_fn
         self.seed = seed
         self.rank = get_rank()
         self.iteration = 0
 
     def begin(self, worker_id: int) -> None:
+        if self.worker_init_fn:  # first, because MMEngine's own seeds the generators as well
+            self.worker_init_fn(worker_id)
         self.iteration += worker_id
         seed_draws(self.seed, self.iteration, DATA, self.rank)
 

@@ -1,5 +1,6 @@
 """Checkpoints of which the last good one is never lost."""
 
+import shutil
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -47,12 +48,39 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     def before_train(self, runner) -> None:
-        if self.backend_args is None and ':' not in str(self.out_dir or ''):  # as in s3://
+        is_local = ':' not in str(self.out_dir or '')  # as in s3://
+        if is_local and self.backend_args is None and self.file_client_args is None:
             self.backend_args = BACKEND
         super().before_train(runner)
         if is_main_process():
-            for partial in Path(self.out_dir).glob('*.partial'):  # of a run that was killed
-                partial.unlink()
+            # Of a run that was killed; a pipeline's is a folder.
+            for partial in Path(self.out_dir).glob('*.partial'):
+                shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+
+    def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+        """As MMEngine's, which would remove the best one so far before the new one is written."""
+        if not self.save_best:
+            return
+        check_weights(runner)
+        earlier, self._best = self._best, dict.fromkeys(self._best)
+        super()._save_best_checkpoint(runner, metrics)
+        newer = self._best
+        self._best = {key: newer[key] or path for key, path in earlier.items()}
+        for key, path in earlier.items():
+            if path and newer[key] not in (None, path) and is_main_process() and self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+
+    @property
+    def _best(self) -> dict[str, str | None]:
+        """Path of the best checkpoint so far by metric; MMEngine has one attribute for one, another for several."""
+        return dict(getattr(self, 'best_ckpt_path_dict', None) or {'': self.best_ckpt_path})
+
+    @_best.setter
+    def _best(self, paths: dict[str, str | None]) -> None:
+        if '' in paths:
+            self.best_ckpt_path = paths['']
+        else:
+            self.best_ckpt_path_dict = paths
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         check_weights(runner)
@@ -68,11 +96,13 @@ class SafeCheckpointHook(CheckpointHook):
         runner.save_checkpoint(
             self.out_dir,
             name,
+            self.file_client_args,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
             meta=meta,
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
+            **self.args,
         )
         _point_to(self.last_ckpt, runner)
         if is_main_process():

@@ -1,0 +1,60 @@
+"""A resumed run sees each image as often as one that was never stopped, and the config's own functions are kept."""
+
+from collections import Counter
+
+import pytest
+from mmcls.engine.hooks import EpochPositionHook, IterationSeedHook
+from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS
+from small_runner import small_runner
+from torch.utils.data import get_worker_info
+
+
+class Watch(Hook):
+    """Keeps the images of each iteration, and stops after some."""
+
+    def __init__(self, stop_after=None):
+        self.seen = []
+        self.stop_after = stop_after
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen += [int(image) for image in data_batch['inputs']]
+        if runner.iter + 1 == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def train(work_dir, stop_after=None, **settings):
+    watch = Watch(stop_after)
+    runner = small_runner(work_dir, custom_hooks=[EpochPositionHook(), watch], **settings)
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        runner.save_checkpoint(str(work_dir), 'stopped.pth', meta={'epoch': 0, 'iter': stop_after})
+    return watch.seen
+
+
+@pytest.mark.parametrize('endless', [False, True])
+def test_without_a_seed_the_order_goes_on_where_it_was(tmp_path, endless):
+    by_iteration = {'sampler': 'InfiniteSampler', 'train_cfg': {'by_epoch': False, 'max_iters': 4}}
+    settings = by_iteration if endless else {'epochs': 1}
+    begun = train(tmp_path, stop_after=2, **settings)
+    rest = train(tmp_path, resume=True, load_from=str(tmp_path / 'stopped.pth'), **settings)
+    assert Counter(begun + rest) == Counter(range(8))
+
+
+def mark(worker_id, *args, **kwargs):
+    get_worker_info().dataset.metainfo['marked_by'] = worker_id
+
+
+def collate(samples):
+    worker = get_worker_info()
+    assert worker.dataset.metainfo['marked_by'] == worker.id
+    return {'inputs': [sample['inputs'] for sample in samples]}
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_the_configs_own_worker_init_fn_and_collate_fn_are_called(tmp_path, workers):
+    for function in (mark, collate):
+        FUNCTIONS.register_module(module=function, force=True)
+    loader = {'num_workers': workers, 'worker_init_fn': {'type': 'mark'}, 'collate_fn': {'type': 'collate'}}
+    small_runner(tmp_path, epochs=1, train=loader, custom_hooks=[IterationSeedHook()]).train()
