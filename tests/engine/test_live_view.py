@@ -21,7 +21,7 @@ def events(digits, pipeline_folder, tmp_path_factory) -> EventAccumulator:
     options += [f'{split}_dataloader.dataset.data_root={digits}' for split in ('train', 'val')]
     options += [f'model.teacher.pretrained={pipeline_folder}', 'train_dataloader.dataset.indices=256']
     options += [f'train_cfg.max_epochs={EPOCHS}', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1']
-    options += ['custom_hooks.1.interval=8', 'custom_hooks.2.interval=2', 'default_hooks.checkpoint.interval=9']
+    options += ['custom_hooks.0.interval=8', 'custom_hooks.1.interval=2', 'default_hooks.checkpoint.interval=9']
     command = [sys.executable, 'tools/train.py', 'configs/digits-hint/ddpm-r18_hint.py', '--work-dir', work_dir]
     result = subprocess.run(
         [*map(str, command), '--cfg-options', *options],
@@ -49,6 +49,9 @@ def test_the_series(events):
     for name in ('loss', 'reward', 'timestep_mean'):
         assert [e.step for e in events.Scalars(name)] == list(range(1, EPOCHS * ITERATIONS + 1))
     assert [e.step for e in events.Scalars('accuracy/top1')] == [1, 2, 3]
+    shares = [events.Scalars(f'timestep_share/{t}') for t in range(0, 1000, 50)]  # of the policy's grid
+    assert all([e.step for e in share] == [8, 12] for share in shares)
+    assert sum(share[-1].value for share in shares) == pytest.approx(1)
 
 
 def test_the_pictures_come_through_training(events):

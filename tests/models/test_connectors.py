@@ -1,6 +1,6 @@
 import pytest
 import torch
-from mmcls.models import ConvConnector, FeatureStandardizer, ResizeConnector
+from mmcls.models import ConvConnector, FeatureStandardizer, LeastSquaresHead, ResizeConnector
 
 
 @pytest.mark.parametrize('size', [1, 3, 4, 9])
@@ -28,6 +28,15 @@ def test_resize_connector_interpolates_up():
     assert ResizeConnector()(feature, (1, 3, 1, 4)).flatten().tolist() == [0, 1, 3, 4]
 
 
+def test_each_side_is_averaged_or_interpolated_by_itself():
+    feature = torch.rand(2, 5, 4, 8)
+    averaged = feature.reshape(2, 5, 2, 2, 8).mean(3)
+    assert torch.allclose(ResizeConnector()(feature, (2, 5, 2, 8)), averaged, atol=1e-6)
+    wider = torch.nn.functional.interpolate(averaged, (2, 16), mode='bilinear')
+    assert torch.allclose(ResizeConnector()(feature, (2, 5, 2, 16)), wider, atol=1e-6)
+    assert torch.allclose(ResizeConnector()(feature.mT, (2, 5, 16, 2)), wider.mT, atol=1e-6)
+
+
 def test_standardizer_takes_out_scale_and_timestep():
     standardizer = FeatureStandardizer(2, num_bins=2)
     t = torch.randint(1000, (4000,))
@@ -50,4 +59,30 @@ def test_standardizer_is_still_in_evaluation_and_keeps_unseen_ranges():
     assert torch.equal(standardizer(feature, early + 999), feature)
     standardizer.train()(feature, early + 999)
     assert all(torch.equal(before[k][0], v[0]) for k, v in standardizer.state_dict().items())
-    assert standardizer.count[1] == 8 * 4
+    assert standardizer.count[1] == 8
+
+
+def test_statistics_are_those_of_all_pixels_however_far_from_zero():
+    standardizer = FeatureStandardizer(2, momentum=0.0)
+    features = torch.randn(3, 8, 2, 4, 4) * torch.tensor([1.0, 0.01])[:, None, None] + 100
+    for feature in features:
+        standardizer(feature, torch.zeros(8, dtype=torch.int64))
+    pixels = features.double().movedim(2, 0).flatten(1)
+    assert torch.allclose(standardizer.mean[0].double(), pixels.mean(1), rtol=1e-6)
+    variance = (standardizer.squares / standardizer.count)[0].double()
+    assert torch.allclose(variance, pixels.var(1, correction=0), rtol=2e-3)
+
+
+def test_a_range_seen_once_keeps_its_scale():
+    standardizer = FeatureStandardizer(3, num_bins=20)
+    t = torch.zeros(1, dtype=torch.int64)
+    first, second, third = torch.randn(3, 1, 3, 1, 1)
+    assert torch.equal(standardizer(first, t), torch.zeros(1, 3, 1, 1))
+    assert torch.allclose(standardizer.eval()(second, t), second - first)
+    standardizer.train()(second, t)
+    assert standardizer.eval()(third, t).abs().max() < 1e3
+
+
+def test_no_part_holds_numbers_that_apples_gpus_lack():
+    for part in (FeatureStandardizer(3), LeastSquaresHead(3, in_channels=6)):
+        assert all(buffer.dtype != torch.float64 for buffer in part.buffers())

@@ -1,5 +1,9 @@
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
+from mmcls.engine.hooks import DDPMSampleHook
 from mmcls.models import DDPMTrainer
 
 UNET = {
@@ -19,6 +23,17 @@ def test_loss_is_the_error_of_the_predicted_noise(monkeypatch):
     model.unet.forward = lambda noisy, t: type('Output', (), {'sample': noise + 0.5})
     loss = model(torch.randint(256, (4, 3, 8, 8)).float())['loss_noise']
     assert loss.item() == pytest.approx(0.25, rel=1e-5)
+
+
+def test_samples_are_drawn_without_dropout():
+    model = DDPMTrainer(UNET | {'dropout': 0.9}).train()
+    pictures = []
+    visualizer = SimpleNamespace(add_image=lambda name, picture, step: pictures.append(picture))
+    runner = SimpleNamespace(model=model, hooks=[], visualizer=visualizer, epoch=0, iter=1)
+    for _ in range(2):
+        DDPMSampleHook(interval=1, num_images=4, num_inference_steps=2).after_train_epoch(runner)
+    assert np.array_equal(*pictures)
+    assert model.unet.training
 
 
 def test_only_trains():

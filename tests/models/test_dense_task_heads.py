@@ -39,6 +39,34 @@ def test_heat_map_loss_is_relative_to_predicting_zeros_and_counts_visible_points
     assert head.loss([feature], samples)[0].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def parts(labelled):
+    """Label maps of three classes, without any labelled pixel where not ``labelled``."""
+    maps = [torch.randint(3, (1, 8, 8)) if each else torch.full((1, 8, 8), 255) for each in labelled]
+    return [BaseDataElement(gt_sem_seg=PixelData(data=labels)) for labels in maps]
+
+
+def points(labelled):
+    """Heat maps of three points, none of them visible where not ``labelled``."""
+    return [
+        BaseDataElement(
+            gt_fields=PixelData(heatmaps=torch.rand(3, 8, 8)),
+            gt_instance_labels=InstanceData(keypoint_weights=torch.full((1, 3), float(each))),
+        )
+        for each in labelled
+    ]
+
+
+@pytest.mark.parametrize(('build', 'annotate'), [(DenseSegHead, parts), (HeatmapHead, points)])
+def test_images_without_labels_are_neither_praised_nor_blamed(build, annotate):
+    head = build(3, in_channels=6)
+    feature = torch.randn(4, 6, 4, 4)
+    loss = head.loss([feature], annotate([True, False, True, False]))
+    assert loss[[0, 2]].min() > 0
+    assert torch.allclose(loss[[1, 3]], loss[[0, 2]].mean())
+    none = head.loss([feature], annotate([False] * 4))
+    assert torch.allclose(none, loss[[0, 2]].mean())  # of the last batch that had some
+
+
 @pytest.mark.parametrize('head', [DenseSegHead(3, in_channels=6), HeatmapHead(3, in_channels=6)])
 def test_dense_heads_need_dense_labels(head):
     with pytest.raises(ValueError, match=rf'{type(head).__name__} needs .* End its pipeline with'):

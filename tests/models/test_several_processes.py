@@ -124,7 +124,7 @@ def share(rank, digits, folder):
     torch.distributed.destroy_process_group()
     return {
         'baseline': policy.reward_mean,
-        'mean': standardizer.total / standardizer.count,
+        'mean': standardizer.mean,
         'banks': (crd.student_bank, crd.teacher_bank),
         'weights': {weight.mean().item() for weight in model.parameters()},
         'teacher': {weight.mean().item() for weight in model.teacher.network.parameters()},
@@ -196,7 +196,7 @@ def test_weights_averages_and_statistics_are_equal_on_all_ranks(two):
         for name in first['state']
         if name in first['parameters'] or name.startswith(('timestep_policy', 'standardizers'))
     }
-    assert {'timestep_policy.reward_mean', 'standardizers.0.total', 'task_head.mlp.0.weight'} <= shared
+    assert {'timestep_policy.reward_mean', 'standardizers.0.mean', 'task_head.mlp.0.weight'} <= shared
     assert_same(*({name: result['state'][name] for name in shared} for result in (first, second)))
     assert_same(*({name: result['average'][f'module.{name}'] for name in shared} for result in (first, second)))
     assert first['state']['standardizers.0.count'].any()

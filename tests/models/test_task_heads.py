@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmcls.models import LeastSquaresHead, PooledMLPHead, ViewAgreementHead
+from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from processes import run_in_two
 
@@ -39,6 +40,24 @@ def test_layers_stand_side_by_side():
 def test_heads_of_classes_need_labels(head):
     with pytest.raises(ValueError, match=r'needs the class of every image.*ViewAgreementHead'):
         head.loss([clusters(2)[0]], [DataSample(), DataSample()])
+
+
+@pytest.mark.parametrize('kind', ['Mixup', 'CutMix'])
+def test_mixed_images_are_judged_by_the_shares_of_their_classes(kind):
+    preprocessor = MODELS.build({
+        'type': 'ClsDataPreprocessor', 'num_classes': 3, 'batch_augments': {'augments': [{'type': kind, 'alpha': 1.0}]},
+    })  # fmt: skip
+    images, labels = [torch.rand(3, 8, 8) for _ in range(6)], [0, 1, 2, 0, 1, 2]
+    batch = preprocessor({'inputs': images, 'data_samples': class_samples(labels)}, training=True)
+    shares = torch.stack([sample.gt_score for sample in batch['data_samples']])
+    assert ((shares > 0) & (shares < 1)).any()
+    features = [torch.randn(6, 6, 2, 2)]
+    head = PooledMLPHead(3, in_channels=6)
+    expected = -(shares * head(features).log_softmax(1)).sum(1)
+    assert torch.allclose(head.loss(features, batch['data_samples']), expected, atol=1e-6)
+    regression = LeastSquaresHead(3, in_channels=6)
+    assert torch.allclose(regression.loss(features, batch['data_samples']), shares.square().sum(1), atol=1e-6)
+    assert torch.allclose(regression.cross[-1], shares.sum(0), atol=1e-5)
 
 
 def test_least_squares_is_the_residual_of_the_regression_on_the_batches_before():

@@ -45,12 +45,15 @@ class DDPMSampleHook(Hook):
             return
         pipeline = _trained_pipeline(runner)
         pipeline.set_progress_bar_config(disable=True)
+        is_training = pipeline.unet.training
+        pipeline.unet.eval()  # without dropout
         images = pipeline(
             batch_size=self.num_images,
             generator=torch.Generator().manual_seed(0),
             num_inference_steps=self.num_inference_steps,
             output_type='np',
         ).images
+        pipeline.unet.train(is_training)
         grid = make_grid(torch.from_numpy(images).permute(0, 3, 1, 2), nrow=round(self.num_images**0.5))
         pixels = (grid.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         runner.visualizer.add_image('samples', pixels, step=runner.iter)

@@ -147,9 +147,7 @@ class RepFusion(BaseDistiller):
         labels = None
         if self.teacher.class_conditioning.mode == 'true':
             labels = torch.cat([data_sample.gt_label for data_sample in data_samples])
-        features = list(self.teacher(images, t, labels).values())
-        if self._pools:
-            features = [feature.mean((2, 3), keepdim=True) for feature in features]
+        features = list(self.teacher(images, t, labels, self._pools).values())
         if self.standardizers is not None:
             pairs = zip(self.standardizers, features, strict=True)
             features = [standardize(feature, t, update_statistics) for standardize, feature in pairs]

@@ -24,31 +24,39 @@ class FeatureStandardizer(nn.Module):
         self.num_bins = num_bins
         self.momentum = momentum
         self.num_timesteps = num_timesteps
-        # float64: the variance is a difference of two sums.
-        self.register_buffer('count', torch.zeros(num_bins, 1, dtype=torch.float64))
-        self.register_buffer('total', torch.zeros(num_bins, channels, dtype=torch.float64))
-        self.register_buffer('total_squared', torch.zeros(num_bins, channels, dtype=torch.float64))
+        self.register_buffer('count', torch.zeros(num_bins, 1))  # images, the older the less
+        self.register_buffer('mean', torch.zeros(num_bins, channels))
+        self.register_buffer('squares', torch.zeros(num_bins, channels))  # sum over images of the squared deviations
 
     @torch.no_grad()
     def forward(self, feature: Tensor, t: Tensor, update_statistics: bool = True) -> Tensor:
-        """Standardise ``feature (N, C, h, w)`` read at timesteps ``t (N,)``; in training, update the statistics."""
+        """Standardise ``feature (N, C, h, w)`` read at timesteps ``t (N,)``; in training, update the statistics.
+
+        Features of a range of timesteps of which fewer than two images were seen keep their scale.
+        """
         bins = t * self.num_bins // self.num_timesteps
         if self.training and update_statistics:
             self._update(feature, bins)
-        count = self.count.clamp(min=1e-12)
-        mean = self.total / count
-        variance = self.total_squared / count - mean.square()
-        scale = torch.where(self.count > 0, variance.clamp(min=1e-10), 1.0).rsqrt()
-        mean, scale = (s[bins].to(torch.float32)[..., None, None] for s in (mean, scale))
+        variance = (self.squares / self.count.clamp(min=1)).clamp(min=1e-10)  # of a channel that never changes
+        scale = torch.where(self.count > 1.5, variance, 1.0).rsqrt()  # 2 images, of which one has faded a little
+        mean, scale = (s[bins][..., None, None] for s in (self.mean, scale))
         return (feature.float() - mean) * scale
 
     def _update(self, feature: Tensor, bins: Tensor) -> None:
-        x = feature.double().flatten(2)  # (N, C, h * w)
-        count = torch.zeros_like(self.count).index_add_(0, bins, x.new_full((len(x), 1), x.shape[2]))
-        total = torch.zeros_like(self.total).index_add_(0, bins, x.sum(2))
-        total_squared = torch.zeros_like(self.total_squared).index_add_(0, bins, x.square().sum(2))
-        for batch in (count, total, total_squared):
-            all_reduce(batch)
+        """Merge a batch into the statistics (Chan et al., 1979: sums of squares about the mean do not cancel)."""
+        # Sums over images are float64, which Apple's GPUs do not have.
+        precise = torch.float32 if feature.device.type == 'mps' else torch.float64
+        pixels = feature.float().flatten(2)  # (N, C, h * w)
+        image_mean = pixels.mean(2)
+        within = (pixels - image_mean[..., None]).square().mean(2)
+        shift = image_mean.to(precise) - self.mean[bins].to(precise)
+        sums = torch.cat([torch.ones_like(shift[:, :1]), shift, within + shift.square()], 1)  # (N, 1 + 2 C)
+        batch = sums.new_zeros(self.num_bins, sums.shape[1]).index_add_(0, bins, sums)
+        all_reduce(batch)
+        count, shift, squares = batch.tensor_split([1, 1 + self.mean.shape[1]], 1)
         keep = torch.where(count > 0, 1 - self.momentum, 1.0)  # a range that the batch missed stays as it is
-        for running, batch in ((self.count, count), (self.total, total), (self.total_squared, total_squared)):
-            running.mul_(keep).add_(batch)
+        total = keep * self.count + count
+        moved = shift / total.clamp(min=1)
+        self.squares.mul_(keep).add_(squares - total * moved.square())
+        self.mean.add_(moved)
+        self.count.copy_(total)

@@ -19,9 +19,10 @@ class ResizeConnector(nn.Module):
 
 
 def resize(feature: Tensor, size: tuple[int, int]) -> Tensor:
-    """Average a map ``(N, C, h, w)`` down to ``size``, or interpolate it bilinearly up to it."""
-    if size[0] < feature.shape[-2]:
-        return F.adaptive_avg_pool2d(feature, size)
-    if size != tuple(feature.shape[-2:]):
-        return F.interpolate(feature, size, mode='bilinear', align_corners=False)
+    """Average a map ``(N, C, h, w)`` down to ``size``, or interpolate it bilinearly up to it, each side by itself."""
+    smaller = tuple(map(min, size, feature.shape[-2:]))
+    if smaller != tuple(feature.shape[-2:]):
+        feature = F.adaptive_avg_pool2d(feature, smaller)
+    if size != smaller:
+        feature = F.interpolate(feature, size, mode='bilinear', align_corners=False)
     return feature

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -71,9 +72,15 @@ def pool(features: Sequence[Tensor]) -> Tensor:
 
 
 def class_targets(data_samples: list[DataSample], head: nn.Module, device: torch.device) -> Tensor:
-    """The images' classes ``(N,)``."""
+    """The share ``(N, num_classes)`` that each of the head's classes has in each image, 0 or 1 but for mixed images.
+
+    Mixup and CutMix leave the label as it was, and write the shares as ``gt_score``.
+    """
+    if all('gt_score' in sample for sample in data_samples):
+        return torch.stack([sample.gt_score for sample in data_samples]).to(device)
     check_annotation('gt_label', data_samples, head, 'the class', 'Without labels use ViewAgreementHead.')
-    return torch.cat([sample.gt_label for sample in data_samples]).to(device)
+    labels = torch.cat([sample.gt_label for sample in data_samples]).to(device)
+    return F.one_hot(labels, head.num_classes).float()
 
 
 def set_class_scores(scores: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:

@@ -25,6 +25,19 @@ class DenseHead(BaseTaskHead):
     def __init__(self, out_channels: int, in_channels: int, loss_weight: float = 1.0):
         super().__init__(loss_weight)
         self.conv = nn.Conv2d(in_channels, out_channels, 1)
+        self.register_buffer('typical_loss', torch.zeros(()))
+
+    def fill_unlabelled(self, loss: Tensor, is_labelled: Tensor) -> Tensor:
+        """Give images without any annotation the mean loss ``(N,)`` of the others, or of the last batch that had one.
+
+        Their own, 0, would be the highest reward there is.
+        """
+        count = is_labelled.sum()
+        mean = (loss.detach() * is_labelled).sum() / count.clamp(min=1)
+        typical = torch.where(count > 0, mean, self.typical_loss)
+        if self.training:
+            self.typical_loss.copy_(typical)
+        return torch.where(is_labelled, loss, typical)
 
     def forward(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Prediction ``(N, out_channels, *size)`` from teacher features ``(N, C, h, w)``, one a layer."""
@@ -58,8 +71,8 @@ class DenseSegHead(DenseHead):
         target = torch.cat(maps).to(features[0].device, torch.int64)
         logits = self(features, tuple(target.shape[1:]))
         pixels = F.cross_entropy(logits, target, reduction='none', ignore_index=self.ignore_index)
-        labelled = (target != self.ignore_index).flatten(1).sum(1).clamp(min=1)
-        return pixels.flatten(1).sum(1) / labelled
+        labelled = (target != self.ignore_index).flatten(1).sum(1)
+        return self.fill_unlabelled(pixels.flatten(1).sum(1) / labelled.clamp(min=1), labelled > 0)
 
 
 @MODELS.register_module()
@@ -92,7 +105,8 @@ class HeatmapHead(DenseHead):
         weights = torch.cat([sample.gt_instance_labels.keypoint_weights for sample in data_samples]).to(device)
         weights = weights[..., None, None]  # (N, K, 1, 1)
         squared_error = (weights * (self(features, tuple(target.shape[2:])) - target).square()).sum((1, 2, 3))
-        return squared_error / (weights * target.square()).sum((1, 2, 3)).clamp(min=1e-6)
+        of_zeros = (weights * target.square()).sum((1, 2, 3))
+        return self.fill_unlabelled(squared_error / of_zeros.clamp(min=1e-6), of_zeros > 1e-6)
 
 
 def _resize(feature: Tensor, size: tuple[int, int]) -> Tensor:

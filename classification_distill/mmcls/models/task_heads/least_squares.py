@@ -32,37 +32,38 @@ class LeastSquaresHead(BaseTaskHead):
         self.num_classes = num_classes
         self.ridge = ridge
         self.momentum = momentum
-        # float64: sums over many batches of features that nearly depend on each other are inverted.
         size = in_channels + 1  # the last is the constant 1
-        self.register_buffer('gram', torch.zeros(size, size, dtype=torch.float64))
-        self.register_buffer('cross', torch.zeros(size, num_classes, dtype=torch.float64))
+        self.register_buffer('gram', torch.zeros(size, size))
+        self.register_buffer('cross', torch.zeros(size, num_classes))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Regressed one-hot classes ``(N, num_classes)`` from teacher features ``(N, C, h, w)``, one a layer."""
-        return self._regress(self._inputs(features)).float()
+        return self._regress(self._inputs(features))
 
     @torch.no_grad()
     def loss(
         self, features: Sequence[Tensor], data_samples: list[DataSample], views: Sequence[Sequence[Tensor]] = ()
     ) -> Tensor:
-        labels = class_targets(data_samples, self, features[0].device)
-        target = F.one_hot(labels, self.num_classes).double()
+        target = class_targets(data_samples, self, features[0].device)
         x = self._inputs(features)
         residual = (target - self._regress(x)).square().sum(1)
         if self.training:
             self._update(x, target)
-        return residual.float()
+        return residual
 
     def predict(self, features: Sequence[Tensor], data_samples: list[DataSample] | None) -> list[DataSample]:
         return set_class_scores(self(features), data_samples)
 
     def _inputs(self, features: Sequence[Tensor]) -> Tensor:
-        return F.pad(pool(features).double(), (0, 1), value=1.0)  # (N, C + 1)
+        return F.pad(pool(features).float(), (0, 1), value=1.0)  # (N, C + 1)
 
     def _regress(self, x: Tensor) -> Tensor:
-        penalty = self.ridge * self.gram.diagonal().mean() + 1e-12
-        identity = torch.eye(len(self.gram), dtype=self.gram.dtype, device=self.gram.device)
-        return x @ torch.linalg.solve(self.gram + penalty * identity, self.cross)
+        # float64, which Apple's GPUs do not have: features that nearly depend on each other are inverted.
+        precise = torch.float32 if x.device.type == 'mps' else torch.float64
+        gram = self.gram.to(precise)
+        penalty = self.ridge * gram.diagonal().mean() + 1e-12
+        identity = torch.eye(len(gram), dtype=precise, device=gram.device)
+        return x @ torch.linalg.solve(gram + penalty * identity, self.cross.to(precise)).float()
 
     def _update(self, x: Tensor, target: Tensor) -> None:
         for running, batch in ((self.gram, x.T @ x), (self.cross, x.T @ target)):

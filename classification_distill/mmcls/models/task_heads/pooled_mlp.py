@@ -23,6 +23,7 @@ class PooledMLPHead(BaseTaskHead):
 
     def __init__(self, num_classes: int, in_channels: int, hidden_channels: int = 256, loss_weight: float = 1.0):
         super().__init__(loss_weight)
+        self.num_classes = num_classes
         self.mlp = nn.Sequential(
             nn.Linear(in_channels, hidden_channels),
             nn.ReLU(),

@@ -75,8 +75,8 @@ class BaseTeacher(FrozenHolder):
         self._input_shape = (network.config.in_channels, height, width)
         self.sample_size = (height * image_scale, width * image_scale)
         self.layers = tuple(layers)
-        self.scheduler = scheduler
-        self.num_timesteps = scheduler.config.num_train_timesteps
+        self.alphas_cumprod = _alphas_cumprod(scheduler)
+        self.num_timesteps = len(self.alphas_cumprod)
         self.noise = noise
         self.precision = Precision(dtype)
         self.channels_last = channels_last
@@ -107,20 +107,26 @@ class BaseTeacher(FrozenHolder):
         """Call ``network``; what it returns is not used, its layers are read while it runs."""
         raise NotImplementedError
 
-    def forward(self, images: Tensor, t: Tensor, class_labels: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, images: Tensor, t: Tensor, class_labels: Tensor | None = None, pooled: bool = False
+    ) -> dict[str, Tensor]:
         """Read the layers' features.
 
         Args:
             images: ``(N, 3, H, W)`` in [-1, 1].
             t: Timesteps ``(N,)``, int64 in [0, T).
             class_labels: The data set's labels ``(N,)``, which only ``class_labels='true'`` uses.
+            pooled: Whether to return global averages, of which no float32 copy of the whole map is made.
 
         Returns:
-            dict[str, Tensor]: ``layer -> (N, C, h, w)``, float32, in the order of ``layers``.
+            dict[str, Tensor]: ``layer -> (N, C, h, w)``, h = w = 1 where ``pooled``, float32, in the order of
+            ``layers``.
         """
         with torch.inference_mode(), self.precision.autocast(images.device):
             x = self.prepare(images, t)
             features = self._read_layers(self.network, x, t, self.class_conditioning(t, class_labels))
+            if pooled:
+                features = {k: f.mean((2, 3), keepdim=True, dtype=torch.float32) for k, f in features.items()}
         # Copied outside of inference mode, without which autograd could not keep them for a backward pass.
         return {layer: feature.to(torch.float32, copy=True) for layer, feature in features.items()}
 
@@ -130,8 +136,17 @@ class BaseTeacher(FrozenHolder):
             images = F.interpolate(images, self.sample_size, mode='bilinear', antialias=True, align_corners=False)
         x = self.encode(images)
         if self.noise == 'forward':
-            x = self.scheduler.add_noise(x, torch.randn_like(x), t)
+            x = self.diffuse(x, t)
         return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+
+    def diffuse(self, x: Tensor, t: Tensor) -> Tensor:
+        """A draw of q(x_t | x_0) for ``x (N, C, h, w)``, whatever sampler the pipeline was saved with.
+
+        "Denoising Diffusion Probabilistic Models" (Ho et al., 2020), Eq. 4. A scheduler's own ``add_noise`` is no
+        substitute: those of some samplers do not scale x_0, or look timesteps up in the order of sampling.
+        """
+        alpha = self.alphas_cumprod.to(x.device)[t].view(-1, 1, 1, 1)
+        return (alpha.sqrt() * x + (1 - alpha).sqrt() * torch.randn_like(x)).to(x.dtype)
 
     def _read_layers(
         self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None = None
@@ -183,6 +198,21 @@ class BaseTeacher(FrozenHolder):
         with drop_uncalled(self.network):
             features = self._read_layers(call, x, t, t if self.class_conditioning.num_classes else None)
         return {layer: (f.shape[1], self.sample_size[0] // f.shape[2]) for layer, f in features.items()}
+
+
+def _alphas_cumprod(scheduler) -> Tensor:
+    """How much of the image's variance is left at each timestep, ``(T,)``, float32.
+
+    Raises:
+        ValueError: When the scheduler is not one of a DDPM's discrete timesteps.
+    """
+    alphas = getattr(scheduler, 'alphas_cumprod', None)
+    if alphas is None or scheduler.config.get('prediction_type') == 'flow_prediction':
+        raise ValueError(
+            f'The pipeline is not of a DDPM: its {type(scheduler).__name__} knows no noise level for each of T discrete '
+            'timesteps. Consistency, score-SDE, EDM and flow matching models are not read.'
+        )
+    return torch.as_tensor(alphas, dtype=torch.float32)
 
 
 def _as_map(feature: Tensor, layer: str) -> Tensor:

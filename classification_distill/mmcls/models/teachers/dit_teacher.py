@@ -32,6 +32,10 @@ class DiTTeacher(LatentDiffusionTeacher):
     def __init__(self, pretrained: str, layers: Sequence[str] = ('transformer_blocks.13',), **options):
         networks = {'transformer': ('DiTTransformer2DModel', 'Transformer2DModel'), 'vae': 'AutoencoderKL'}
         pipeline = load_pipeline(pretrained, DiTPipeline, networks)
+        # DiT was trained with frequencies 10000^(-i / half); diffusers (0.42) computes 10000^(-i / (half - 1)), which
+        # moves the embedding by a third of its length at t = 261, and by all of it at t = 999.
+        for block in pipeline.transformer.transformer_blocks:
+            block.norm1.emb.time_proj.downscale_freq_shift = 0
         super().__init__(pipeline.transformer, pipeline.vae, pipeline.scheduler, layers, **options)
 
     def class_embeddings(self, network: nn.Module) -> tuple[list[nn.Embedding], int]:

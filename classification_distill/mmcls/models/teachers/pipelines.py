@@ -32,19 +32,34 @@ def load_pipeline(
         return pipeline_class.from_pretrained(pretrained, **components)
 
 
+# Of the classes whose components are the same, the one that the teacher loads, and the others.
+_READERS = {
+    'DDPMPipeline': 'DiffusersTeacher',
+    'DDIMPipeline': 'DiffusersTeacher',
+    'PNDMPipeline': 'DiffusersTeacher',
+    'LDMPipeline': 'LatentTeacher',
+    'StableDiffusionPipeline': 'StableDiffusionTeacher',
+    'StableDiffusionImg2ImgPipeline': 'StableDiffusionTeacher',
+    'DiTPipeline': 'DiTTeacher',
+}
+
+
 def find_teacher_type(pretrained: str) -> str:
-    """Type of the teacher that reads a pipeline, by its components; whether it fits is for the teacher to check.
+    """Type of the teacher that reads a pipeline, by its class; whether it fits is for the teacher to check.
 
     Args:
         pretrained: Hub id, or the folder of a saved pipeline.
 
     Raises:
         FileNotFoundError: As ``load_pipeline``.
+        ValueError: When no teacher reads such a pipeline.
     """
     with _explained(pretrained):
         index = DiffusionPipeline.load_config(pretrained)
-    marks = {'transformer': 'DiTTeacher', 'text_encoder': 'StableDiffusionTeacher', 'vqvae': 'LatentTeacher'}
-    return next((teacher for component, teacher in marks.items() if component in index), 'DiffusersTeacher')
+    kind = index.get('_class_name')
+    if kind not in _READERS:
+        raise ValueError(f'teacher.pretrained={pretrained!r} is a {kind}; teachers read {", ".join(_READERS)}.')
+    return _READERS[kind]
 
 
 @contextmanager
