@@ -23,7 +23,7 @@ def write_runs(folder: Path, digits: Path, pipeline: str) -> None:
         'scratch': ('baseline/r18_b64_digits_finetune.py', f'{small}, head=dict(in_channels=32))\n'),
         'distilled': ('baseline/r18_b64_digits_finetune_repfusion.py', f'{small}, head=dict(in_channels=32))\n'),
     }
-    lengths = {'distill': ['train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'custom_hooks.1.interval=2']}
+    lengths = {'distill': ['train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'custom_hooks.0.interval=2']}
     for name, (base, text) in bases.items():
         config = folder / f'{name}.py'
         config.write_text(f'_base_ = {str(CONFIGS / base)!r}\n{classes}{data}{text}')
