@@ -20,7 +20,7 @@ PARTS = {
     'faces': (demo_faces, demo_faces.QUICK),
     'faces full': (demo_faces, demo_faces.FULL),
 }
-DEFAULT = ('digits', 'faces')
+DEFAULT = 'digits'
 
 
 def run(name: str) -> None:
@@ -42,15 +42,14 @@ def main() -> None:
         prog='bash tools/demo.sh',
         description=__doc__.splitlines()[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='Parts: ' + ', '.join(PARTS) + '.\nWithout one: ' + ', then '.join(DEFAULT) + '.\n'
+        epilog=f'Parts: {", ".join(PARTS)}. Without one: {DEFAULT}.\n'
         'What is finished is not run again; what was interrupted goes on.',
     )
     parser.add_argument('part', nargs='*', metavar='PART', help='one of the parts below')
     name = ' '.join(parser.parse_args().part)
     if name and name not in PARTS:
         parser.error(f'there is no part {name!r}; the parts are {", ".join(PARTS)}.')
-    for each in [name] if name else DEFAULT:
-        run(each)
+    run(name or DEFAULT)
 
 
 if __name__ == '__main__':
