@@ -27,7 +27,9 @@ class PublishedTeacher(nn.Module):
         self.class_conditioning = self.whole.class_conditioning
 
     @torch.no_grad()
-    def forward(self, images: Tensor, t: Tensor, class_labels: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, images: Tensor, t: Tensor, class_labels: Tensor | None = None, pooled: bool = False
+    ) -> dict[str, Tensor]:
         """As a teacher's ``forward``; a token layer stays ``(N, h * w, C)``."""
         features = {}
 
@@ -40,4 +42,4 @@ class PublishedTeacher(nn.Module):
         self.whole.denoise(network, x, t, self.class_conditioning(t, class_labels))
         for handle in handles:
             handle.remove()
-        return {layer: features[layer] for layer in self.layers}
+        return {k: features[k].mean((2, 3), keepdim=True) if pooled else features[k] for k in self.layers}

@@ -52,6 +52,7 @@ def small_runner(work_dir, images=8, epochs=3, scores=None, train=None, sampler=
         settings |= {'val_dataloader': loader, 'val_cfg': {}, 'val_evaluator': [Scores(scores)]}
     dataloader = {'batch_size': 2, 'dataset': Images(images), 'sampler': {'type': sampler, 'shuffle': True}}
     defaults = {'train_cfg': {'by_epoch': True, 'max_epochs': epochs}, 'default_scope': 'mmpretrain'}
+    defaults['randomness'] = {'seed': None}  # its default is one dict, into which Runner.resume writes the seed
     return Runner(
         Linear(),
         str(work_dir),

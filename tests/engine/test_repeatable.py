@@ -7,7 +7,7 @@ from mmcls.engine.hooks import EpochPositionHook, IterationSeedHook
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS
 from small_runner import small_runner
-from torch.utils.data import get_worker_info
+from torch.utils.data import BatchSampler, get_worker_info
 
 
 class Watch(Hook):
@@ -29,17 +29,26 @@ def train(work_dir, stop_after=None, **settings):
     try:
         runner.train()
     except KeyboardInterrupt:
-        runner.save_checkpoint(str(work_dir), 'stopped.pth', meta={'epoch': 0, 'iter': stop_after})
+        runner.save_checkpoint(str(work_dir), 'stopped.pth', meta={'epoch': runner.epoch, 'iter': stop_after})
     return watch.seen
 
 
+@pytest.mark.parametrize('batches', [{}, {'batch_sampler': {'type': BatchSampler, 'drop_last': False}}])
 @pytest.mark.parametrize('endless', [False, True])
-def test_without_a_seed_the_order_goes_on_where_it_was(tmp_path, endless):
+def test_without_a_seed_the_order_goes_on_where_it_was(tmp_path, endless, batches):
     by_iteration = {'sampler': 'InfiniteSampler', 'train_cfg': {'by_epoch': False, 'max_iters': 4}}
-    settings = by_iteration if endless else {'epochs': 1}
+    settings = {'train': batches} | (by_iteration if endless else {'epochs': 1})
     begun = train(tmp_path, stop_after=2, **settings)
     rest = train(tmp_path, resume=True, load_from=str(tmp_path / 'stopped.pth'), **settings)
     assert Counter(begun + rest) == Counter(range(8))
+
+
+@pytest.mark.parametrize('batches', [{}, {'batch_sampler': {'type': BatchSampler, 'drop_last': False}}])
+def test_a_later_epoch_goes_on_in_its_own_order(tmp_path, batches):
+    settings = {'train': batches, 'epochs': 2, 'randomness': {'seed': 3}}  # of which epochs 1 and 2 differ
+    begun = train(tmp_path, stop_after=6, **settings)
+    rest = train(tmp_path, resume=True, load_from=str(tmp_path / 'stopped.pth'), **settings)
+    assert Counter(begun[8:] + rest) == Counter(range(8))
 
 
 def mark(worker_id, *args, **kwargs):

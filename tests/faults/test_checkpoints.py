@@ -4,8 +4,9 @@ import os
 import subprocess
 
 import pytest
+import torch
 from mmcls.engine.atomic_files import AtomicBackend
-from runs import DISTILL, assert_same_weights, train, weights
+from runs import DISTILL, assert_same_weights, train, train_in_two, weights
 
 
 def truncate(path):
@@ -94,3 +95,21 @@ def test_a_full_disk_ends_the_run_and_the_last_checkpoint_is_whole(options, whol
     train(DISTILL, work_dir, options, '--resume')
     assert_same_weights(work_dir / 'epoch_3.pth', whole / 'epoch_3.pth')
     assert [path.name for path in work_dir.glob('*.pth*')] == ['epoch_3.pth']
+
+
+@pytest.mark.parametrize(('run', 'iterations'), [(train, 6), (train_in_two, 3)])
+def test_without_a_seed_a_run_goes_on_with_the_draws_of_the_one_before(options, tmp_path, run, iterations):
+    every = {'by_epoch': False, 'interval': iterations - 1, 'max_keep_ckpts': 9}
+    settings = [f'default_hooks.checkpoint.{key}={value}' for key, value in every.items()]
+    settings = [*options, *settings, 'randomness.seed=None', 'train_cfg.max_epochs=2']
+    run(DISTILL, tmp_path / 'whole', settings)
+    within_epoch = tmp_path / f'whole/iter_{iterations - 1}.pth'
+    settings.append('randomness.seed=7')  # these processes are forked from one, and would draw the same seed
+    run(DISTILL, tmp_path / 'resumed', settings, '--resume', str(within_epoch))
+    whole, resumed = (trained(tmp_path / name / f'iter_{2 * iterations}.pth') for name in ('whole', 'resumed'))
+    torch.testing.assert_close(whole, resumed, atol=1e-6, rtol=1e-5)
+
+
+def trained(checkpoint):
+    """The weights without running statistics, of which the checkpoint holds the first process's only."""
+    return {key: value for key, value in weights(checkpoint).items() if 'running_' not in key}

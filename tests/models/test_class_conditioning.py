@@ -1,6 +1,7 @@
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
+from mmcls.engine.dry_run import DryEpochLoop
 from mmcls.models import DiffusersTeacher
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -92,29 +93,55 @@ def folder_of_classes(folder, names):
     return {'batch_size': 4, 'dataset': dataset, 'sampler': {'type': 'DefaultSampler', 'shuffle': False}}
 
 
-@pytest.mark.parametrize('length', [{'by_epoch': True, 'max_epochs': 2}, {'by_epoch': False, 'max_iters': 2}])
-def test_repfusion_trains_with_true_labels_through_the_hook(conditional_folder, tmp_path, length):
-    config = Config(dict(
+def runner_with_true_labels(pretrained, folder, **train_cfg):
+    """A Runner whose training, validation and test data are of different classes."""
+    return Runner.from_cfg(Config(dict(
         default_scope='mmpretrain',
-        work_dir=str(tmp_path / 'work'),
+        work_dir=str(folder / 'work'),
         model=dict(
             type='RepFusion',
-            teacher=dict(type='DiffusersTeacher', pretrained=conditional_folder, class_labels='true'),
+            teacher=dict(type='DiffusersTeacher', pretrained=pretrained, class_labels='true'),
             backbone=dict(type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4, out_indices=(3, )),
             timestep_policy=dict(type='UniformPolicy'),
             task_head=dict(type='PooledMLPHead', num_classes=2),
             distill_loss=dict(type='HintLoss')),
-        train_dataloader=folder_of_classes(tmp_path / 'train', ['n01629819', 'n01443537']),
-        val_dataloader=folder_of_classes(tmp_path / 'val', ['n01484850', 'n01629819']),
+        train_dataloader=folder_of_classes(folder / 'train', ['n01629819', 'n01443537']),
+        val_dataloader=folder_of_classes(folder / 'val', ['n01484850', 'n01629819']),
+        test_dataloader=folder_of_classes(folder / 'test', ['n01484850', 'n01443537']),
         val_cfg=dict(),
+        test_cfg=dict(),
         val_evaluator=dict(type='Accuracy'),
-        train_cfg=dict(length, val_interval=1),
+        test_evaluator=dict(type='Accuracy'),
+        train_cfg=dict(train_cfg, val_interval=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         custom_hooks=[dict(type='TeacherClassesHook')],
-    ))  # fmt: skip
-    runner = Runner.from_cfg(config)
-    seen = []
-    runner.model.teacher.network.class_embedding.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    )))  # fmt: skip
+
+
+def classes_told(runner):
+    """What the teacher will be told, batch by batch."""
+    told = []
+    embedding = runner.model.teacher.network.class_embedding
+    embedding.register_forward_pre_hook(lambda module, args: told.append(args[0].tolist()))
+    return told
+
+
+# Of the classes in the order of their folders' names.
+TRAIN, VAL, TEST = [1, 1, 25, 25], [2, 2, 25, 25], [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize('length', [{'by_epoch': True, 'max_epochs': 2}, {'by_epoch': False, 'max_iters': 2}])
+def test_repfusion_trains_with_true_labels_through_the_hook(conditional_folder, tmp_path, length):
+    runner = runner_with_true_labels(conditional_folder, tmp_path, **length)
+    told = classes_told(runner)
     runner.train()
-    train, val = [1, 1, 25, 25], [2, 2, 25, 25]  # of the classes in the order of their folders' names
-    assert [told.tolist() for told in seen] == [train, val, train, val]
+    runner.test()
+    assert told == [TRAIN, VAL, TRAIN, VAL, TEST]
+
+
+def test_a_dry_run_tells_the_validations_classes(conditional_folder, tmp_path):
+    runner = runner_with_true_labels(conditional_folder, tmp_path, type=DryEpochLoop, max_epochs=1)
+    told = classes_told(runner)
+    runner.train()
+    assert told[0] == TRAIN
+    assert told[-1] == VAL

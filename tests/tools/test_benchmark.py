@@ -139,7 +139,7 @@ def test_scaling_counts_what_a_real_step_computes_and_saves(pipeline_folder):
     flops = step.flops()
     assert counted['teacher_flops'] == flops['teacher']
     assert sum(value for key, value in counted.items() if key.endswith('_flops')) == pytest.approx(
-        flops['step'], rel=0.01
+        flops['step'], rel=0.02
     )
     average = ExponentialMovingAverage(step.model)
     file = io.BytesIO()

@@ -84,6 +84,21 @@ def test_a_python_that_is_new_enough_is_taken(tmp_path):
     assert 'RepFusion needs Python' not in done.stderr
 
 
+def test_another_package_of_the_same_name_is_told_apart(tmp_path):
+    write_python(tmp_path / 'bin/python3', '3.11.9')
+    write_python(tmp_path / 'venv/bin/python', '3.11.9')
+    python = tmp_path / 'venv/bin/python'
+    python.write_text(python.read_text().replace('*) exit 99', '*) exit 0'))  # pip has nothing to do
+    other = tmp_path / 'old/mmcls/__init__.py'  # MMClassification 0.x
+    other.parent.mkdir(parents=True)
+    other.touch()
+    done = install(tmp_path, PYTHONPATH=str(tmp_path / 'old'))
+    assert done.returncode == 1
+    assert f'install.sh: the package mmcls in {tmp_path / "venv"} is {other}, ' in done.stderr
+    assert f'{python} -m pip uninstall mmcls' in done.stderr
+    assert not (tmp_path / 'venv/repfusion.stamp').exists()
+
+
 def test_all_places_name_the_same_versions():
     project = tomllib.loads((ROOT / 'pyproject.toml').read_text())
     python = project['project']['requires-python'].removeprefix('>=')

@@ -64,6 +64,7 @@ class _Trial:
         images, batch = _load(self.dataloader)
         self.cost = measure_step(runner, batch, images, self.dataloader.batch_size)
         if runner.val_loop is not None:
+            runner.call_hook('before_val')
             _, batch = _load(runner.val_dataloader)
             runner.model.eval()
             with torch.no_grad():

@@ -34,7 +34,7 @@ class EpochPositionHook(Hook):
             self._resumed_from = checkpoint['meta'].get('epoch_position')
             # Where the config names no seed, the sampler was built with a new one.
             if (seed := checkpoint['meta'].get('sampler_seed')) is not None:
-                runner.train_dataloader.sampler.seed = seed
+                _sampler(runner).seed = seed
 
     def before_train_epoch(self, runner) -> None:
         self._batches_seen = 0
@@ -65,7 +65,7 @@ class EpochPositionHook(Hook):
             del runner.train_loop.run_iter  # the class's own is there again
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        checkpoint['meta']['sampler_seed'] = getattr(runner.train_dataloader.sampler, 'seed', None)
+        checkpoint['meta']['sampler_seed'] = getattr(_sampler(runner), 'seed', None)
         if self._batches_seen and isinstance(runner.train_loop, EpochBasedTrainLoop):
             checkpoint['meta']['epoch_position'] = {'batches_seen': self._batches_seen, **_epoch_size(runner)}
 
@@ -76,12 +76,20 @@ class _Rest:
     def __init__(self, sampler, num_seen: int):
         self.sampler = sampler
         self.num_seen = num_seen
+        if hasattr(sampler, 'set_epoch'):  # DistSamplerSeedHook asks the batch sampler's, where the config has its own
+            self.set_epoch = sampler.set_epoch
 
     def __iter__(self):
         return islice(self.sampler, self.num_seen, None)
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+
+def _sampler(runner):
+    """The one that draws the order; where the config has a ``batch_sampler``, the dataloader's own serves nothing."""
+    sampler = runner.train_dataloader.batch_sampler.sampler
+    return sampler.sampler if isinstance(sampler, _Rest) else sampler
 
 
 def _run_later_iter(run_iter: Callable, num_seen: int, batch_idx: int, data_batch) -> None:

@@ -19,8 +19,7 @@ class IterationSeedHook(Hook):
     """Make the random draws of every iteration depend on the seed, the iteration and the rank alone.
 
     A run resumed at any iteration then draws the same augmentations, timesteps and noise as one that was never stopped,
-    whatever the number of workers. The sampler's order is its own: DefaultSampler and InfiniteSampler draw it from the
-    seed, which the config must name (``randomness``).
+    whatever the number of workers. The sampler's order is its own, of which EpochPositionHook keeps the seed.
 
     Raises:
         ValueError: When workers outlive the sampler's order: they would not learn at which iteration they are.

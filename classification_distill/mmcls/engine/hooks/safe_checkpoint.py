@@ -44,7 +44,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     A checkpoint gets its name once it is whole, ``last_checkpoint`` names it after that, and only then is the oldest
     removed: the disk must hold one more than ``max_keep_ckpts``. One left by an interruption goes with the next.
-    Weights that are not finite are not saved.
+    The best one so far (``save_best``) goes once the next best is whole. Weights that are not finite are not saved.
     """
 
     def before_train(self, runner) -> None:

@@ -209,8 +209,8 @@ def _alphas_cumprod(scheduler) -> Tensor:
     alphas = getattr(scheduler, 'alphas_cumprod', None)
     if alphas is None or scheduler.config.get('prediction_type') == 'flow_prediction':
         raise ValueError(
-            f'The pipeline is not of a DDPM: its {type(scheduler).__name__} knows no noise level for each of T discrete '
-            'timesteps. Consistency, score-SDE, EDM and flow matching models are not read.'
+            f'The pipeline is not of a DDPM: its {type(scheduler).__name__} knows no noise level for each of T '
+            'discrete timesteps. Consistency, score-SDE, EDM and flow matching models are not read.'
         )
     return torch.as_tensor(alphas, dtype=torch.float32)
 
