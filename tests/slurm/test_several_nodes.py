@@ -103,7 +103,11 @@ def test_four_tasks_on_two_nodes_train_to_the_losses_of_one_process(slurm, write
 
 def test_a_test_job_on_a_partition_without_gpus(slurm, write_config, one_process, tmp_path):
     env = environment(
-        slurm, GPUS='2', CPUS_PER_TASK='1', PY_ARGS=f'--out {tmp_path}/metrics.json --work-dir {tmp_path}'
+        slurm,
+        GPUS='2',
+        CPUS_PER_TASK='1',
+        PY_ARGS=f'--out {tmp_path}/metrics.json --work-dir {tmp_path} '
+        '--cfg-options test_dataloader.dataset.ann_file=meta/val.txt',
     )
     checkpoint = one_process / 'epoch_12.pth'
     said = run('bash', 'tools/slurm_test.sh', 'cpu', 'test', write_config(2), checkpoint, env=env)
