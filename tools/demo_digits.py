@@ -48,7 +48,11 @@ _REWARDS = {
 # How a start that is not distilled is initialised: name -> --cfg-options.
 SCRATCH = {
     "scratch, MMPretrain's initialisation": {},
-    "scratch, torch's initialisation": {'model.backbone.init_cfg': None},
+    # ResNet sets the last norm of each block to zero unless it is told not to.
+    "scratch, torch's initialisation": {
+        'model.backbone.init_cfg': None,
+        'model.backbone.zero_init_residual': False,
+    },
 }
 
 

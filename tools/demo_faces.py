@@ -63,7 +63,7 @@ PARSING = Task(
     config='configs/demo_faces/bisenetv1_r18_128x128_demofaces',
     init_cfg='model.backbone.backbone_cfg.init_cfg',
     distillations={UNIFORM: 'ddpm-r18_hint', CHOSEN: 'ddpm-r18_hint_parsing'},
-    torch={'model.backbone.backbone_cfg.init_cfg': None},
+    torch={'model.backbone.backbone_cfg.init_cfg': '[]'},  # for None ResNet has a default
     validation={},
     rates=(5e-4, 1e-3, 2e-3),
     iterations=1000,
@@ -77,7 +77,7 @@ LANDMARKS = Task(
     config='configs/demo_faces/hrnet_128x128_demofaces',
     init_cfg='model.backbone.init_cfg',
     distillations={UNIFORM: 'ddpm-hrnet_hint', CHOSEN: 'ddpm-hrnet_hint_landmarks'},
-    torch={'model.backbone.init_cfg': None},
+    torch={'model.backbone.init_cfg': '[]'},
     validation={
         'val_dataloader.dataset.ann_file': _WFLW_TRAIN,
         'val_dataloader.dataset.indices': _as_option(range(NUM_LABELLED, NUM_TRAIN)),

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import sys
 import time
@@ -191,15 +192,15 @@ def _check_needs(waiting: list[Job]) -> None:
 
 
 def _start(job: Job) -> BaseProcess:
-    job.work_dir.mkdir(parents=True, exist_ok=True)
     recipe = job.work_dir / 'recipe.json'
     if recipe.is_file() and json.loads(recipe.read_text()) != job.recipe:
-        for checkpoint in job.work_dir.glob('*.pth'):  # of other settings: not to be resumed
-            checkpoint.unlink()
-        (job.work_dir / 'last_checkpoint').unlink(missing_ok=True)
+        shutil.rmtree(job.work_dir)  # of other settings or code: nothing of it is to be resumed, or read
+    job.work_dir.mkdir(parents=True, exist_ok=True)
     recipe.write_text(json.dumps(job.recipe))
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['__main__', 'mmcls'])
+    # Read when torch is imported: small processes with several threads each are up to ten times slower.
+    os.environ['OMP_NUM_THREADS'] = '1'
     process = context.Process(target=_run, args=(job.command, ROOT / job.tree, job.work_dir / 'run.log'))
     process.start()
     return process
@@ -212,9 +213,6 @@ def _run(command: list[str], folder: Path, log: Path) -> None:
     with open(log, 'w') as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-    import torch
-
-    torch.set_num_threads(1)  # several small processes with two threads each are up to ten times slower
     sys.argv = command
     runpy.run_path(command[0], run_name='__main__')
 

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import PretrainedInit
 from mmpretrain.registry import MODELS
+from small_runner import Linear, small_runner
 
 PREFIX = 'student.backbone.'
 
@@ -32,10 +33,10 @@ def check(cfg, **settings):
     return model
 
 
-def begin_training(model, cfg, log_file, **settings):
+def begin_training(model, cfg, log_file):
     """What the hook sees of a runner whose model was initialised; returns the log."""
     logger = MMLogger('pretrained', log_file=str(log_file))
-    PretrainedWeightsHook().before_train(SimpleNamespace(model=model, cfg=Config(cfg | settings), logger=logger))
+    PretrainedWeightsHook().before_train(SimpleNamespace(model=model, cfg=Config(cfg), logger=logger))
     return log_file.read_text()
 
 
@@ -56,9 +57,16 @@ def test_weights_that_do_not_arrive_end_the_run(distilled, tmp_path):
         begin_training(model, cfg, tmp_path / 'log')
 
 
-def test_a_run_that_goes_on_has_its_checkpoints_weights(distilled, tmp_path):
-    cfg = config(distilled)
-    assert begin_training(check(cfg), cfg, tmp_path / 'log', load_from='epoch_1.pth', resume=True) == ''
+@pytest.mark.parametrize('settings', [{'resume': True}, {'load_from': 'epoch_1.pth'}])
+def test_a_run_that_goes_on_has_its_checkpoints_weights(tmp_path, settings):
+    settings |= {'load_from': str(tmp_path / settings['load_from'])} if 'load_from' in settings else {}
+    start = Linear().state_dict()
+    torch.save(start, tmp_path / 'start.pth')
+    for epochs, more in ((1, {}), (2, settings)):
+        runner = small_runner(tmp_path, epochs=epochs, custom_hooks=[{'type': 'PretrainedWeightsHook'}], **more)
+        runner.model.init_cfg = {'type': 'Pretrained', 'checkpoint': str(tmp_path / 'start.pth')}
+        runner.train()
+    assert not torch.equal(runner.model.layer.weight, start['layer.weight'])
 
 
 def test_an_outer_modules_weights_go_over_those_of_the_modules_in_it(distilled, tmp_path):

@@ -34,8 +34,9 @@ def test_coarser_grid():
     assert policy.grid.tolist() == list(range(0, 1000, 100))
     assert set(policy.sample(torch.rand(200, 3, 8, 8)).t.tolist()) <= set(range(0, 1000, 100))
     assert ReinforcePolicy(timesteps=None, image_size=8).grid.tolist() == list(range(1000))
-    with pytest.raises(ValueError, match='expected 2 to 1000'):
-        ReinforcePolicy(timesteps=1001)
+    assert ReinforcePolicy(image_size=8, num_timesteps=10).grid.tolist() == list(range(10))
+    with pytest.raises(ValueError, match='timesteps=1: expected 2 to 1000'):
+        ReinforcePolicy(timesteps=1)
 
 
 @pytest.mark.parametrize('share', [0, -0.5, 1.5])

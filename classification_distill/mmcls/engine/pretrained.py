@@ -65,8 +65,14 @@ class PretrainedWeightsHook(Hook):
         PretrainedWeightsError: When a tensor that fits the model did not arrive.
     """
 
+    def __init__(self):
+        self._loaded = False
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        self._loaded = True
+
     def before_train(self, runner) -> None:
-        if runner.cfg.get('load_from'):
+        if self._loaded:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         seen: set[str] = set()  # an outer module's weights are loaded after, so over, those of the modules in it
@@ -79,7 +85,7 @@ class PretrainedWeightsHook(Hook):
             if lost:
                 raise PretrainedWeightsError(
                     f'{source.field} was not followed: after the initialisation {summary}. Others: '
-                    f'{"; ".join(lost[:5])}. Something in the model initialises {source.name} anew.'
+                    f'{"; ".join(lost[:5])}. Something in the model initialises {source.name or "the model"} anew.'
                 )
             runner.logger.info(f'{source.name or "model"}: {summary}', extra=AT_TERMINAL)
 

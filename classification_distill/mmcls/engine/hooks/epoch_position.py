@@ -33,8 +33,9 @@ class EpochPositionHook(Hook):
         if runner._resume:
             self._resumed_from = checkpoint['meta'].get('epoch_position')
             # Where the config names no seed, the sampler was built with a new one.
-            if (seed := checkpoint['meta'].get('sampler_seed')) is not None:
-                _sampler(runner).seed = seed
+            seed, sampler = checkpoint['meta'].get('sampler_seed'), _sampler(runner)
+            if seed is not None and sampler is not None:
+                sampler.seed = seed
 
     def before_train_epoch(self, runner) -> None:
         self._batches_seen = 0
@@ -87,8 +88,11 @@ class _Rest:
 
 
 def _sampler(runner):
-    """The one that draws the order; where the config has a ``batch_sampler``, the dataloader's own serves nothing."""
-    sampler = runner.train_dataloader.batch_sampler.sampler
+    """The one that draws the order; where the config has a ``batch_sampler``, the dataloader's own serves nothing.
+
+    None where batches are not drawn by a sampler: of an iterable data set, or a batch sampler of one's own.
+    """
+    sampler = getattr(runner.train_dataloader.batch_sampler, 'sampler', None)
     return sampler.sampler if isinstance(sampler, _Rest) else sampler
 
 

@@ -23,12 +23,14 @@ def _unwrap(model):
 class TimestepHistogramHook(Hook):
     """Draw the timesteps chosen to the visualizer: through training, and by class since the last time.
 
-    The counts are those of all processes. They also go to ``timestep_histogram.jsonl`` in the work directory, a line
-    each time, and as ``timestep_share/<first t of the bin>`` to the visualizer's scalars.
+    The counts are those of all processes; an image that Mixup or CutMix has mixed counts for the class of its label.
+    They also go to ``timestep_histogram.jsonl`` in the work directory, a line each time, and as
+    ``timestep_share/<first t of the bin>`` to the visualizer's scalars.
 
     Args:
         interval: Iterations between two pictures.
-        num_bins: Bins of the timesteps; 20 are the grid points of ``ReinforcePolicy``'s default.
+        num_bins: Equal ranges of timesteps, no more than there are timesteps; each of the 20 has one that
+            ``ReinforcePolicy`` by default chooses from.
     """
 
     def __init__(self, interval: int = 500, num_bins: int = 20):
@@ -37,11 +39,15 @@ class TimestepHistogramHook(Hook):
 
     def before_train(self, runner) -> None:
         self._num_timesteps = _unwrap(runner.model).teacher.num_timesteps
+        num_bins = min(self.num_bins, self._num_timesteps)
+        self._firsts = torch.arange(num_bins) * self._num_timesteps // num_bins  # the first t of each range
         self._classes = list(runner.train_dataloader.dataset.metainfo.get('classes') or ())
         self._counts = self._no_counts()
+        if runner.iter == 0 and is_main_process():  # of an earlier run in the same folder
+            Path(runner.work_dir, 'timestep_histogram.jsonl').unlink(missing_ok=True)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        bins = _unwrap(runner.model).last_timesteps.cpu() * self.num_bins // self._num_timesteps
+        bins = torch.bucketize(_unwrap(runner.model).last_timesteps.cpu(), self._firsts, right=True) - 1
         labels, samples = torch.zeros_like(bins), data_batch['data_samples']
         if self._classes and all('gt_label' in sample for sample in samples):  # classes may be those of pixels
             labels = torch.cat([sample.gt_label for sample in samples]).cpu()
@@ -55,7 +61,7 @@ class TimestepHistogramHook(Hook):
                 self._record(runner, counts.numpy())
 
     def _no_counts(self) -> torch.Tensor:
-        return torch.zeros(max(1, len(self._classes)), self.num_bins)
+        return torch.zeros(max(1, len(self._classes)), len(self._firsts))
 
     def _record(self, runner, counts: np.ndarray) -> None:
         """Write counts ``(classes, bins)`` and draw them."""
@@ -64,8 +70,8 @@ class TimestepHistogramHook(Hook):
         with open(path, 'a') as file:
             file.write(json.dumps({'iter': step, 'num_timesteps': self._num_timesteps, 'counts': totals}) + '\n')
         shares = shares_of(counts.sum(0, keepdims=True))[0].tolist()
-        firsts = [index * self._num_timesteps // self.num_bins for index in range(self.num_bins)]
-        runner.visualizer.add_scalars({f'timestep_share/{t}': s for t, s in zip(firsts, shares, strict=True)}, step)
+        shares_by_t = zip(self._firsts.tolist(), shares, strict=True)
+        runner.visualizer.add_scalars({f'timestep_share/{t}': share for t, share in shares_by_t}, step)
         history = shares_of(np.array([row['counts'] for row in read_histogram(path)]))
         self._draw(runner, 'timesteps', draw_through_training, history, step)
         if self._classes:

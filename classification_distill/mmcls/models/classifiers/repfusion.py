@@ -38,8 +38,8 @@ class RepFusion(BaseDistiller):
         init_cfg: Initialisation of the whole model.
 
     Raises:
-        ValueError: When student features and teacher layers do not pair up, a policy that learns has no task head, or
-            the loss compares logits.
+        ValueError: When student features and teacher layers do not pair up, a policy that learns has no task head,
+            the loss compares logits, or images are mixed of which the teacher is told the class.
     """
 
     def __init__(
@@ -62,6 +62,11 @@ class RepFusion(BaseDistiller):
             )
         self.teacher = MODELS.build(teacher)
         timesteps = {'num_timesteps': self.teacher.num_timesteps}
+        if self.teacher.class_conditioning.mode == 'true' and self.data_preprocessor.batch_augments is not None:
+            raise ValueError(
+                "model.teacher.class_labels='true' tells the teacher one class an image, and "
+                'model.data_preprocessor.batch_augments mixes images of several: drop one of the two.'
+            )
         self.timestep_policy = _build_policy(timestep_policy, timesteps, self.teacher.sample_size[0])
 
         channels = {layer: self.teacher.feature_info[layer][0] for layer in self.teacher.layers}
@@ -77,7 +82,8 @@ class RepFusion(BaseDistiller):
         if self.timestep_policy.learns and self.task_head is None:
             raise ValueError(f'{type(self.timestep_policy).__name__} learns from a reward: give the model a task_head.')
         reads_maps = self.task_head is not None and self.task_head.dense
-        self._pools = self.distill_losses[0].pooled and not reads_maps
+        # Averages are asked of the teacher by keyword, and only where the loss compares them.
+        self._reading = {'pooled': True} if self.distill_losses[0].pooled and not reads_maps else {}
         self._range_checked = False
 
     def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'):
@@ -147,7 +153,7 @@ class RepFusion(BaseDistiller):
         labels = None
         if self.teacher.class_conditioning.mode == 'true':
             labels = torch.cat([data_sample.gt_label for data_sample in data_samples])
-        features = list(self.teacher(images, t, labels, self._pools).values())
+        features = list(self.teacher(images, t, labels, **self._reading).values())
         if self.standardizers is not None:
             pairs = zip(self.standardizers, features, strict=True)
             features = [standardize(feature, t, update_statistics) for standardize, feature in pairs]

@@ -15,12 +15,14 @@ class FeatureStandardizer(nn.Module):
     Args:
         channels: Channels of the teacher feature.
         num_bins: Number of equal ranges of timesteps with statistics of their own.
-        momentum: Share of the newest batch in the running statistics.
+        momentum: Share, from 0 to 1, by which older batches fade with each new one.
         num_timesteps: Number T of the diffusion process's timesteps.
     """
 
     def __init__(self, channels: int, num_bins: int = 1, momentum: float = 0.02, num_timesteps: int = 1000):
         super().__init__()
+        if not 0 <= momentum <= 1:
+            raise ValueError(f'momentum={momentum}: expected a share, from 0 to 1.')
         self.num_bins = num_bins
         self.momentum = momentum
         self.num_timesteps = num_timesteps
@@ -32,15 +34,21 @@ class FeatureStandardizer(nn.Module):
     def forward(self, feature: Tensor, t: Tensor, update_statistics: bool = True) -> Tensor:
         """Standardise ``feature (N, C, h, w)`` read at timesteps ``t (N,)``; in training, update the statistics.
 
-        Features of a range of timesteps of which fewer than two images were seen keep their scale.
+        Features of a range of timesteps of which fewer than two different images were seen keep their scale.
         """
         bins = t * self.num_bins // self.num_timesteps
         if self.training and update_statistics:
             self._update(feature, bins)
-        variance = (self.squares / self.count.clamp(min=1)).clamp(min=1e-10)  # of a channel that never changes
-        scale = torch.where(self.count > 1.5, variance, 1.0).rsqrt()  # 2 images, of which one has faded a little
-        mean, scale = (s[bins][..., None, None] for s in (self.mean, scale))
+        mean, scale = (s[bins][..., None, None] for s in (self.mean, self._scale()))
         return (feature.float() - mean) * scale
+
+    def _scale(self) -> Tensor:
+        variance = self.squares / self.count.clamp(min=1)
+        typical = variance.mean(1, keepdim=True)
+        # 2 images, of which one has faded a little; of equal ones only rounding errors differ.
+        known = (self.count > 1.5) & (typical > 1e-10 * self.mean.square().mean(1, keepdim=True))
+        # A channel that hardly changes is not blown up.
+        return torch.where(known, variance.maximum(1e-6 * typical), 1.0).rsqrt()
 
     def _update(self, feature: Tensor, bins: Tensor) -> None:
         """Merge a batch into the statistics (Chan et al., 1979: sums of squares about the mean do not cancel)."""

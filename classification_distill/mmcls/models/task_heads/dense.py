@@ -1,9 +1,11 @@
 """Task heads for dense tasks, which read the teacher's maps and not their averages."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import all_reduce
 from mmengine.structures import BaseDataElement
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
@@ -17,23 +19,27 @@ class DenseHead(BaseTaskHead):
     Args:
         out_channels: Channels of the prediction.
         in_channels: Channels of the teacher features, summed over the layers.
+        initial_loss: Loss of an image of which nothing is known.
         loss_weight: Weight of the head's own loss; the reward does not depend on it.
     """
 
     dense = True
 
-    def __init__(self, out_channels: int, in_channels: int, loss_weight: float = 1.0):
+    def __init__(self, out_channels: int, in_channels: int, initial_loss: float, loss_weight: float = 1.0):
         super().__init__(loss_weight)
         self.conv = nn.Conv2d(in_channels, out_channels, 1)
-        self.register_buffer('typical_loss', torch.zeros(()))
+        self.register_buffer('typical_loss', torch.tensor(initial_loss))
 
     def fill_unlabelled(self, loss: Tensor, is_labelled: Tensor) -> Tensor:
         """Give images without any annotation the mean loss ``(N,)`` of the others, or of the last batch that had one.
 
-        Their own, 0, would be the highest reward there is.
+        The others are those of all processes. Their own, 0, would be the highest reward there is.
         """
-        count = is_labelled.sum()
-        mean = (loss.detach() * is_labelled).sum() / count.clamp(min=1)
+        total, count = (loss.detach() * is_labelled).sum(), is_labelled.sum()
+        if self.training:
+            all_reduce(total)
+            all_reduce(count)
+        mean = total / count.clamp(min=1)
         typical = torch.where(count > 0, mean, self.typical_loss)
         if self.training:
             self.typical_loss.copy_(typical)
@@ -60,7 +66,7 @@ class DenseSegHead(DenseHead):
     """
 
     def __init__(self, num_classes: int, in_channels: int, ignore_index: int = 255, loss_weight: float = 1.0):
-        super().__init__(num_classes, in_channels, loss_weight)
+        super().__init__(num_classes, in_channels, math.log(num_classes), loss_weight)
         self.ignore_index = ignore_index
 
     def loss(
@@ -89,7 +95,7 @@ class HeatmapHead(DenseHead):
     """
 
     def __init__(self, num_keypoints: int, in_channels: int, loss_weight: float = 1.0):
-        super().__init__(num_keypoints, in_channels, loss_weight)
+        super().__init__(num_keypoints, in_channels, 1.0, loss_weight)
         # Random predictions would cost some fifty times as much as zeros, and the policy would settle where they are
         # weakest before the layer has learned anything.
         nn.init.zeros_(self.conv.weight)

@@ -75,6 +75,7 @@ class BaseTeacher(FrozenHolder):
         self._input_shape = (network.config.in_channels, height, width)
         self.sample_size = (height * image_scale, width * image_scale)
         self.layers = tuple(layers)
+        # A plain attribute, which no checkpoint has; it moves with the network.
         self.alphas_cumprod = _alphas_cumprod(scheduler)
         self.num_timesteps = len(self.alphas_cumprod)
         self.noise = noise
@@ -145,8 +146,14 @@ class BaseTeacher(FrozenHolder):
         "Denoising Diffusion Probabilistic Models" (Ho et al., 2020), Eq. 4. A scheduler's own ``add_noise`` is no
         substitute: those of some samplers do not scale x_0, or look timesteps up in the order of sampling.
         """
-        alpha = self.alphas_cumprod.to(x.device)[t].view(-1, 1, 1, 1)
+        alpha = self.alphas_cumprod[t].view(-1, 1, 1, 1)
         return (alpha.sqrt() * x + (1 - alpha).sqrt() * torch.randn_like(x)).to(x.dtype)
+
+    def _apply(self, fn, recurse: bool = True):
+        super()._apply(fn, recurse)
+        # Moved, never cast: in half precision the levels of early timesteps are all 1.
+        self.alphas_cumprod = self.alphas_cumprod.to(fn(self.alphas_cumprod).device)
+        return self
 
     def _read_layers(
         self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None = None

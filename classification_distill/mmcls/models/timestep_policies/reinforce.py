@@ -24,7 +24,8 @@ class ReinforcePolicy(BaseTimestepPolicy):
         baseline: ``'mean'`` subtracts the running mean of the rewards of all processes; ``'none'`` is the published
             behaviour, whose gradient is far noisier.
         baseline_momentum: Share of the newest mean in the running mean.
-        timesteps: Number of timesteps to choose from, evenly spaced in [0, T); None for all T, as published. On few
+        timesteps: Number of timesteps to choose from, evenly spaced in [0, T); None for all T, as published, which is
+            also the most there are. On few
             the rewards of one timestep are many: of all 1,000, a window of good ones is often met too late, when the
             draws are certain already, and one timestep is then taken for all images.
         image_size: Size for which the CNN is laid out: it halves the image until it is 4 pixels high.
@@ -52,8 +53,8 @@ class ReinforcePolicy(BaseTimestepPolicy):
             raise ValueError(f"baseline={baseline!r}: expected 'mean' or 'none'.")
         if entropy_decay_until is not None:
             check_share('entropy_decay_until', entropy_decay_until)
-        timesteps = timesteps or num_timesteps
-        if not 1 < timesteps <= num_timesteps:
+        timesteps = min(num_timesteps if timesteps is None else timesteps, num_timesteps)
+        if timesteps < 2:
             raise ValueError(f'timesteps={timesteps}: expected 2 to {num_timesteps}, the timesteps of the teacher.')
         self.initial_entropy_weight = self.entropy_weight = entropy_weight
         self.entropy_decay_until = entropy_decay_until
