@@ -33,6 +33,26 @@ def train(work_dir, stop_after=None, **settings):
     return watch.seen
 
 
+class Pairs:
+    """A batch sampler of one's own, which draws without a sampler."""
+
+    def __init__(self, sampler, batch_size):
+        self.batch_size = batch_size
+
+    def __iter__(self):
+        return iter([[0, 1], [2, 3]])
+
+    def __len__(self):
+        return 2
+
+
+def test_batches_that_no_sampler_draws_are_saved_and_resumed(tmp_path):
+    settings = {'train': {'batch_sampler': {'type': Pairs}}, 'train_cfg': {'by_epoch': False, 'max_iters': 2}}
+    settings['default_hooks'] = {'sampler_seed': None}  # which asks for a sampler
+    assert train(tmp_path, stop_after=1, **settings) == [0, 1]
+    assert train(tmp_path, load_from=str(tmp_path / 'stopped.pth'), resume=True, **settings) == [2, 3]
+
+
 @pytest.mark.parametrize('batches', [{}, {'batch_sampler': {'type': BatchSampler, 'drop_last': False}}])
 @pytest.mark.parametrize('endless', [False, True])
 def test_without_a_seed_the_order_goes_on_where_it_was(tmp_path, endless, batches):

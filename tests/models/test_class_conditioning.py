@@ -6,6 +6,7 @@ from mmcls.models import DiffusersTeacher
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+from mmpretrain.registry import MODELS
 from PIL import Image
 from support import tiny_unet
 from timm.data import ImageNetInfo
@@ -80,6 +81,20 @@ def test_an_unknown_class_is_refused(labels, conditional_folder):
 def test_a_teacher_without_classes_is_told_none(pipeline_folder):
     with pytest.raises(ValueError, match='not class-conditional'):
         DiffusersTeacher(pipeline_folder, class_labels='true')
+
+
+@pytest.mark.parametrize('augment', ['Mixup', 'CutMix'])
+def test_a_mixed_image_has_no_one_class_to_tell(conditional_folder, augment):
+    model = dict(
+        type='RepFusion',
+        teacher=dict(type='DiffusersTeacher', pretrained=conditional_folder, class_labels='true'),
+        backbone=dict(type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4),
+        timestep_policy=dict(type='UniformPolicy'),
+        distill_loss=dict(type='HintLoss'),
+        data_preprocessor=dict(num_classes=2, batch_augments=dict(augments=[dict(type=augment, alpha=1.0)])),
+    )
+    with pytest.raises(ValueError, match=r"class_labels='true'.*batch_augments"):
+        MODELS.build(model)
 
 
 def folder_of_classes(folder, names):

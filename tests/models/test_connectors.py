@@ -73,6 +73,26 @@ def test_statistics_are_those_of_all_pixels_however_far_from_zero():
     assert torch.allclose(variance, pixels.var(1, correction=0), rtol=2e-3)
 
 
+def test_equal_images_keep_their_scale():
+    standardizer = FeatureStandardizer(3)
+    t = torch.zeros(2, dtype=torch.int64)
+    standardizer(torch.rand(1, 3, 1, 1).expand(2, 3, 1, 1), t)
+    assert standardizer.eval()(torch.rand(2, 3, 1, 1), t).abs().max() <= 1
+
+
+def test_a_channel_that_hardly_changes_is_not_blown_up():
+    standardizer = FeatureStandardizer(2, momentum=0.0)
+    feature = torch.randn(64, 2, 1, 1) * torch.tensor([1.0, 0.0])[:, None, None]
+    standardizer(feature, torch.zeros(64, dtype=torch.int64))
+    other = standardizer.eval()(torch.full((1, 2, 1, 1), 0.01), torch.zeros(1, dtype=torch.int64))
+    assert other.abs().max() < 20
+
+
+def test_a_momentum_is_a_share():
+    with pytest.raises(ValueError, match=r'momentum=1\.5: expected a share'):
+        FeatureStandardizer(2, momentum=1.5)
+
+
 def test_a_range_seen_once_keeps_its_scale():
     standardizer = FeatureStandardizer(3, num_bins=20)
     t = torch.zeros(1, dtype=torch.int64)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -65,6 +67,12 @@ def test_images_without_labels_are_neither_praised_nor_blamed(build, annotate):
     assert torch.allclose(loss[[1, 3]], loss[[0, 2]].mean())
     none = head.loss([feature], annotate([False] * 4))
     assert torch.allclose(none, loss[[0, 2]].mean())  # of the last batch that had some
+
+
+@pytest.mark.parametrize(('build', 'annotate', 'loss'), [(DenseSegHead, parts, math.log(3)), (HeatmapHead, points, 1)])
+def test_before_any_label_a_loss_is_that_of_knowing_nothing(build, annotate, loss):
+    found = build(3, in_channels=6).loss([torch.randn(2, 6, 4, 4)], annotate([False] * 2))
+    assert found.tolist() == pytest.approx([loss] * 2)
 
 
 @pytest.mark.parametrize('head', [DenseSegHead(3, in_channels=6), HeatmapHead(3, in_channels=6)])

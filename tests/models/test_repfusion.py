@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.logging import MessageHub
@@ -6,6 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from torch import nn
 
 MIDDLE = 'mid_block.resnets.1.conv2'
 
@@ -126,6 +129,24 @@ def test_two_layers_with_dense_features(pipeline_folder):
     )
     losses = model(**model.data_preprocessor(batch(), training=True), mode='loss')
     assert {'loss_distill_mid_block_resnets_1_conv2', 'loss_distill_down_blocks_0'} <= set(losses)
+
+
+class OwnTeacher(nn.Module):
+    """What the contract of a teacher asks for and nothing else."""
+
+    layers, feature_info, num_timesteps, sample_size = ('layer',), {'layer': (3, 8)}, 100, (8, 8)
+    class_conditioning = SimpleNamespace(mode='mean')
+
+    def forward(self, images, t, class_labels=None):
+        return {'layer': images.mean((2, 3), keepdim=True) + t[:, None, None, None] / 100}
+
+
+def test_a_teacher_of_ones_own(pipeline_folder):
+    MODELS.register_module(name='OwnTeacher', module=OwnTeacher, force=True)
+    model = build(pipeline_folder, teacher={'type': 'OwnTeacher'}, distill_loss={'type': 'HintLoss', 'pooled': False})
+    assert model.timestep_policy.grid.tolist() == list(range(0, 100, 5))
+    data = model.data_preprocessor(batch(), training=True)
+    assert torch.isfinite(model.parse_losses(model(**data, mode='loss'))[0])
 
 
 def test_a_reward_in_closed_form_adds_no_loss(pipeline_folder):

@@ -11,7 +11,7 @@ import torch
 import torch.multiprocessing as mp
 from hub_server import hub
 from mmcls.engine.launch import build_runner
-from mmcls.models import CRDLoss, FeatureStandardizer, ReinforcePolicy
+from mmcls.models import CRDLoss, FeatureStandardizer, HeatmapHead, ReinforcePolicy
 from mmcls.models.timestep_policies import TimestepSample
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
@@ -116,6 +116,8 @@ def share(rank, digits, folder):
     torch.manual_seed(rank)
     crd = CRDLoss(num_samples=8, student_channels=2, teacher_channels=2, embed_channels=4, num_negatives=2)
     crd(torch.rand(2, 2, 1, 1), torch.rand(2, 2, 1, 1), torch.arange(2) + 2 * rank)
+    head = HeatmapHead(1, in_channels=1)  # only the first process has images with labels
+    head.fill_unlabelled(torch.tensor([2.0, 4.0]), torch.tensor([rank == 0, False]))
     model = MODELS.build(distillation(digits, folder / 'wrapped', 16).model)
     with torch.no_grad():
         for weight in (*model.parameters(), *model.teacher.network.parameters()):
@@ -125,6 +127,7 @@ def share(rank, digits, folder):
     return {
         'baseline': policy.reward_mean,
         'mean': standardizer.mean,
+        'typical_loss': head.typical_loss,
         'banks': (crd.student_bank, crd.teacher_bank),
         'weights': {weight.mean().item() for weight in model.parameters()},
         'teacher': {weight.mean().item() for weight in model.teacher.network.parameters()},
@@ -174,6 +177,7 @@ def test_baseline_standardizer_and_banks_are_those_of_all_processes(two):
     for shared in (first, second):
         assert shared['baseline'].item() == pytest.approx(5)
         assert shared['mean'].item() == pytest.approx(5)
+        assert shared['typical_loss'].item() == 2
     assert all(map(torch.equal, first['banks'], second['banks']))
 
 

@@ -1,11 +1,13 @@
 """The demo's plans, the runner of its jobs, and what it reports."""
 
+import copy
 import functools
 import json
 import os
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import stdev
@@ -14,9 +16,12 @@ import demo
 import demo_report
 import jobs
 import pytest
+import torch
 from demo_report import Comparison
 from jobs import Job, in_order, run_jobs
-from mmengine.config import Config
+from mmcls.engine.cfg_options import apply_cfg_options
+from mmengine.config import Config, DictAction
+from mmengine.registry import MODELS, init_default_scope
 from support import ROOT
 
 
@@ -64,12 +69,42 @@ def test_starts_differ_in_nothing_but_the_start(name):
         assert all(Path(comparison.checkpoint).name == last_checkpoint(job) for job in comparison.jobs.values())
         rest = {}
         for (_, *key), job in comparison.jobs.items():
-            common = {k: v for k, v in job.options.items() if 'init_cfg' not in k}
+            common = {k: v for k, v in job.options.items() if 'init_cfg' not in k and 'zero_init' not in k}
             length = load(str(ROOT / job.tree / job.config)).train_cfg.max_iters
             assert rest.setdefault(tuple(key), (common, length)) == (common, length)
         for (_, rate, seed), (common, _) in rest.items():
             assert common['optim_wrapper.optimizer.lr'] == rate
             assert common['randomness.seed'] == seed
+
+
+def student_at_the_start(job: Job, field: str) -> tuple[dict, dict]:
+    """The student's tensors as built, and after the initialisation that the job's config asks for."""
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    config = Config.fromfile(ROOT / job.tree / job.config)
+    apply_cfg_options(config, parser.parse_args(job.cfg_options).cfg_options)
+    init_default_scope(config.default_scope)
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    student = model.get_submodule(field)
+    built = copy.deepcopy(student.state_dict())
+    model.init_weights()
+    return built, student.state_dict()
+
+
+@pytest.mark.parametrize(
+    ('name', 'number', 'student'),
+    [('digits', 0, 'backbone'), ('faces', 0, 'backbone.context_path.backbone'), ('faces', 1, 'backbone')],
+)
+def test_the_scratches_are_the_librarys_and_torchs(name, number, student):
+    domain, settings = demo.PARTS[name]
+    comparison = domain.plan(settings)[number]
+    for start in comparison.scratches:
+        job = next(job for key, job in comparison.jobs.items() if key[0] == start)
+        built, initialised = student_at_the_start(job, student)
+        changed = {key for key, value in initialised.items() if not torch.equal(value, built[key])}
+        convolutions = {key for key, value in built.items() if value.dim() == 4}
+        assert changed == set() if 'torch' in start else convolutions <= changed
 
 
 def test_faces_that_choose_are_neither_trained_on_nor_tested(tmp_path):
@@ -158,10 +193,11 @@ def test_a_job_that_fails_shows_its_log_and_stops_the_others(script, tmp_path):
 
 
 def test_a_job_of_other_settings_is_not_resumed(script, tmp_path):
-    job = script('run', 'pathlib.Path("../run/epoch_1.pth").touch()')
+    job = script('run', 'for name in ("epoch_1.pth", "timestep_histogram.jsonl"): pathlib.Path("../run", name).touch()')
     run_jobs([job], 1)
     (tmp_path / 'classification_distill/run').unlink()
-    other = script('run', 'assert not pathlib.Path("../run/epoch_1.pth").exists()')
+    only = 'assert {path.name for path in pathlib.Path("../run").iterdir()} == {"recipe.json", "run.log"}'
+    other = script('run', only)
     assert not other.done
     run_jobs([other], 1)
     assert other.done

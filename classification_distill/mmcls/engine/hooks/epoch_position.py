@@ -90,7 +90,7 @@ class _Rest:
 def _sampler(runner):
     """The one that draws the order; where the config has a ``batch_sampler``, the dataloader's own serves nothing.
 
-    None where batches are not drawn by a sampler: of an iterable data set, or a batch sampler of one's own.
+    None where no sampler draws, which takes a config without MMEngine's ``sampler_seed`` hook.
     """
     sampler = getattr(runner.train_dataloader.batch_sampler, 'sampler', None)
     return sampler.sampler if isinstance(sampler, _Rest) else sampler
