@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import mmcls  # noqa: F401
@@ -6,14 +5,11 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 from mmengine.registry import init_default_scope
-from support import ROOT, tiny_unet
-
-sys.path.insert(0, str(ROOT / 'tools'))
+from support import tiny_unet
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch):
-    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')  # the commands set 1; undone after the test
+def _fresh():
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
 
@@ -29,7 +25,7 @@ def pipeline_folder(tmp_path_factory) -> str:
 
 @pytest.fixture(scope='session')
 def digits(tmp_path_factory) -> Path:
-    from prepare_data.digits import write_digits
+    from digits import write_digits
 
     folder = tmp_path_factory.mktemp('data') / 'digits'
     write_digits(folder)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
+from digits import write_digits
 from downstream.small_faces import write_celebamask_hq, write_wflw
-from list_configs import TREES, leaf_configs
+from mmcls.apis.config_table import TREES, leaf_configs
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from models.adm_reference import ReferenceADM
-from prepare_data.digits import write_digits
 from small_datasets import write_cifar10, write_imagenet, write_tiny_imagenet
 from support import ROOT, tiny_unet
 

@@ -1,12 +1,21 @@
 """What tests in several folders use; every folder's ``conftest`` has the same name, so nothing is imported from one."""
 
+import runpy
+import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from diffusers import UNet2DModel
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def door(name: str, *arguments) -> None:
+    """Call a command of tools/ in this process."""
+    with patch.object(sys, 'argv', [f'{name}.py', *map(str, arguments)]):
+        runpy.run_path(str(ROOT / 'tools' / f'{name}.py'), run_name='__main__')
 
 
 def tiny_unet(**settings) -> UNet2DModel:

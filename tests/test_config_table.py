@@ -1,18 +1,12 @@
-import sys
-
-import list_configs
 import pytest
-
-
-def check(monkeypatch):
-    monkeypatch.setattr(sys, 'argv', ['list_configs.py', '--check'])
-    list_configs.main()
+from mmcls.apis import config_table
+from support import door
 
 
 def test_the_tables_are_in_step_with_the_configs(monkeypatch):
-    check(monkeypatch)
-    lines = list_configs.README.read_text().splitlines()
-    configs = [path for tree in list_configs.TREES for path in list_configs.leaf_configs(tree)]
+    door('list_configs', '--check')
+    lines = config_table.README.read_text().splitlines()
+    configs = [path for tree in config_table.TREES for path in config_table.leaf_configs(tree)]
     assert configs
     for path in configs:
         link = f'{path.parent.name}/{path.stem}]('
@@ -21,19 +15,19 @@ def test_the_tables_are_in_step_with_the_configs(monkeypatch):
 
 @pytest.fixture
 def one_config(monkeypatch):
-    paths = [list_configs.ROOT / 'classification_distill/configs/cifar10-hint/ddpm-r18_hint.py']
-    monkeypatch.setattr(list_configs, 'leaf_configs', lambda tree: paths if tree == 'classification_distill' else [])
+    paths = [config_table.ROOT / 'classification_distill/configs/cifar10-hint/ddpm-r18_hint.py']
+    monkeypatch.setattr(config_table, 'leaf_configs', lambda tree: paths if tree == 'classification_distill' else [])
 
 
 def test_a_config_that_comes_or_goes_fails_the_check(one_config, monkeypatch):
     with pytest.raises(SystemExit, match=r'run python tools/list_configs\.py'):
-        check(monkeypatch)
+        door('list_configs', '--check')
 
 
 def test_only_the_tables_are_written(one_config):
-    text = list_configs.with_tables(f'Above.\n{list_configs.BEGIN}an old table\n{list_configs.END}Below.\n')
-    assert text.startswith(f'Above.\n{list_configs.BEGIN}\n## classification_distill\n\n| config | teacher')
-    assert text.endswith(f'|\n\n{list_configs.END}Below.\n')
+    text = config_table.with_tables(f'Above.\n{config_table.BEGIN}an old table\n{config_table.END}Below.\n')
+    assert text.startswith(f'Above.\n{config_table.BEGIN}\n## classification_distill\n\n| config | teacher')
+    assert text.endswith(f'|\n\n{config_table.END}Below.\n')
     assert 'an old table' not in text
     link = '[cifar10-hint/ddpm-r18_hint](cifar10-hint/ddpm-r18_hint.py)'
     parts = 'ResNet_CIFAR-18 | HintLoss(loss_weight=1.0) | ReinforcePolicy'

@@ -1,20 +1,17 @@
 """Every config of every tree: it trains, its paths lead to what other configs write, and at full size its parts fit."""
 
-import argparse
 import gc
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from benchmark_presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from mmcls.engine.data_check import check_data
-from mmcls.engine.launch import build_runner, load_config
-from mmcls.engine.pretrained import check_pretrained_weights
-from mmcls.models.classifiers import classifier_teacher
+from mmcls.benchmark.presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
+from mmcls.engine.launch import build_runner, prepare_config
+from mmcls.engine.preflight import check_data, check_pretrained_weights
 from mmcls.models.guided_diffusion import VARIANTS, build_unet, get_variant
-from mmcls.models.teachers import adm_teacher, diffusers_teacher
+from mmcls.models.teachers import adm_teacher, classifier_teacher, diffusers_teacher
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmpretrain.registry import MODELS
@@ -72,8 +69,7 @@ class Recorder(Hook):
 def test_it_trains(config, workspace, tmp_path, monkeypatch):
     monkeypatch.chdir(workspace / config.parts[0])
     make_results(config, workspace)
-    arguments = {'config': str(Path(*config.parts[1:])), 'work_dir': str(tmp_path), 'cfg_options': {}}
-    settings = load_config(argparse.Namespace(launcher='none', **arguments))
+    settings = prepare_config(str(Path(*config.parts[1:])), {}, str(tmp_path))
     shrink(settings)
     settings.experiment_name = str(config)  # runs of one name and second would share a logger
     check_data(settings, ['train', 'val'])

@@ -3,15 +3,16 @@
 import inspect
 from pathlib import Path
 
-import benchmark_data
-import benchmark_scaling
 import pytest
 import torch
-import transfer
 from mmcls import models
-from mmcls.configs import find_class, is_a, type_name
-from mmcls.engine.channel_order import check_channel_order
-from mmcls.engine.data_check import MissingDataError, check_data
+from mmcls.apis.report.runs import Run
+from mmcls.apis.student import read_student
+from mmcls.apis.transfer import find_init_cfg
+from mmcls.benchmark import data as benchmark_data
+from mmcls.benchmark import scaling as benchmark_scaling
+from mmcls.configs import find_class, is_a, parse_config, type_name
+from mmcls.engine.preflight import MissingDataError, check_channel_order, check_data
 from mmcls.models import losses, task_heads, timestep_policies
 from mmengine.config import Config
 from mmengine.model import PretrainedInit
@@ -20,8 +21,6 @@ from mmpretrain.datasets import CIFAR10, CIFAR100, CustomDataset, ImageNet, Load
 from mmpretrain.models import ResNet_CIFAR
 from mmpretrain.registry import MODELS
 from processes import run_tool
-from report.runs import Run
-from student_checkpoint import parse_config, read_student
 from support import ROOT
 
 BASE = """
@@ -291,7 +290,7 @@ def test_a_downstream_models_start_is_found():
     for kind in (PretrainedInit, 'Pretrained', 'mmengine.model.PretrainedInit'):
         init_cfg = {'type': kind, 'checkpoint': 'student.pth', 'prefix': 'student.backbone.'}
         model = {'backbone': {'type': ResNet_CIFAR, 'init_cfg': init_cfg}}
-        assert transfer.find_init_cfg(model) == 'model.backbone.init_cfg'
+        assert find_init_cfg(model) == 'model.backbone.init_cfg'
 
 
 def test_the_benchmarks_know_them():

@@ -1,10 +1,28 @@
 """What a config says of a part's ``type``: a name, a dotted path, or, in MMEngine's pure Python configs, the class."""
 
+import ast
 import difflib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.registry import Registry
 from mmpretrain.registry import MODELS
+
+from .errors import MissingFileError, UnusableInputError
+
+ROOT = Path(__file__).resolve().parents[2]  # of the repository: its trees, tools and data
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a config file.
+
+    Raises:
+        MissingFileError: When there is none.
+    """
+    if not Path(path).is_file():
+        raise MissingFileError(f'There is no config {str(path)!r} in {Path.cwd()}.')
+    return Config.fromfile(path)
 
 
 def find_class(part: str, config: Mapping, registry: Registry = MODELS) -> Callable:
@@ -44,3 +62,55 @@ def type_name(config: Mapping) -> str:
 def loads_checkpoint(init_cfg: Mapping) -> bool:
     """Whether this is an ``init_cfg`` that starts a module from a file."""
     return type_name(init_cfg) in ('Pretrained', 'PretrainedInit')  # as registered, and as the class is called
+
+
+def parse_config(text: str, path: Path) -> dict:
+    """Read the config that MMEngine wrote into a checkpoint, as data: MMEngine itself would execute it.
+
+    Raises:
+        ValueError: When there is none, or it holds more than numbers, strings, lists and ``dict(...)``.
+    """
+    try:
+        settings = {
+            target.id: ast.literal_eval(_DictCalls().visit(statement.value))
+            for statement in ast.parse(text).body
+            for target in statement.targets
+        }
+    except (ValueError, SyntaxError, AttributeError) as error:
+        raise UnusableInputError(f'The config that {path} keeps is not plain data. Give it by --config.') from error
+    if not settings:
+        raise UnusableInputError(f'{path} keeps no config. Give it by --config.')
+    return settings
+
+
+class _DictCalls(ast.NodeTransformer):
+    """``dict(a=1)`` and ``dict({'a': 1})`` as the literal ``{'a': 1}``; ``Ellipsis`` as the literal ``...``.
+
+    A class, which MMEngine writes as ``package.module.Name``, is that string.
+    """
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        return ast.Constant(ast.unparse(node))
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(...) if node.id == 'Ellipsis' else node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict':
+            return node
+        if node.args:
+            return node.args[0]
+        return ast.Dict([ast.Constant(item.arg) for item in node.keywords], [item.value for item in node.keywords])
+
+
+def as_code(value) -> str:
+    """A config as one writes it, ``dict(type=...)`` first."""
+    if isinstance(value, dict):
+        items = sorted(value.items(), key=lambda item: item[0] != 'type')
+        if all(isinstance(key, str) and key.isidentifier() for key in value):
+            return f'dict({", ".join(f"{key}={as_code(item)}" for key, item in items)})'
+        return f'{{{", ".join(f"{key!r}: {as_code(item)}" for key, item in items)}}}'
+    if isinstance(value, list):
+        return f'[{", ".join(map(as_code, value))}]'
+    return repr(value)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from prepare_data.wflw import ANNOTATIONS, ATTRIBUTES, IMAGES, NUM_POINTS, SUBSETS, to_coco
 from small_datasets import jpeg, write_files
+from wflw import ANNOTATIONS, ATTRIBUTES, IMAGES, NUM_POINTS, SUBSETS, to_coco
 
 L_EYE, R_EYE, NUM_CLASSES = 4, 5, 19
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from downstream.small_faces import write_celebamask_hq, write_wflw
+from mmcls.apis.report.predictions import NUM_IMAGES, draw_predictions
+from mmcls.apis.report.runs import Run
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
-from report.predictions import NUM_IMAGES, draw_predictions
-from report.runs import Run
 from support import ROOT
 
 PARSER = 'segmentation/configs/celebahq_mask/bisenetv1_r18-d32_lr5e-3_2x8_448x448_160k_coco-celebahq_mask_baseline.py'

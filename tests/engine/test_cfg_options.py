@@ -1,5 +1,5 @@
 import pytest
-from mmcls.engine.cfg_options import apply_cfg_options
+from mmcls.engine.launch import apply_cfg_options
 from mmengine.config import Config
 from support import ROOT
 

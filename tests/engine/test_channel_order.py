@@ -1,9 +1,8 @@
-import argparse
 from copy import deepcopy
 
 import pytest
-from mmcls.engine.channel_order import channel_order, check_channel_order
-from mmcls.engine.launch import build_runner, load_config
+from mmcls.engine.launch import build_runner, prepare_config
+from mmcls.engine.preflight import channel_order, check_channel_order
 from support import ROOT
 
 LOAD, PACK = {'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}
@@ -69,9 +68,7 @@ def test_order_that_a_pipeline_gives(transforms, order):
 def test_a_run_ends_before_anything_is_built(tmp_path):
     path = ROOT / 'classification_distill/configs/digits-hint/ddpm-r18_hint.py'
     options = {'data_preprocessor.to_rgb': False, 'model.teacher.pretrained': 'not/there'}
-    settings = load_config(
-        argparse.Namespace(config=str(path), cfg_options=options, launcher='none', work_dir=str(tmp_path / 'run'))
-    )
+    settings = prepare_config(str(path), options, str(tmp_path / 'run'))
     with pytest.raises(ValueError, match='red as blue'):
         build_runner(settings)
     assert not (tmp_path / 'run').exists()

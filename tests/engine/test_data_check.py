@@ -1,6 +1,6 @@
 import pytest
 import small_datasets
-from mmcls.engine.data_check import MissingDataError, check_data
+from mmcls.engine.preflight import MissingDataError, check_data
 from mmengine.config import Config
 from processes import run_tool
 from support import ROOT

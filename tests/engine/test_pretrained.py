@@ -2,7 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmcls.engine.pretrained import PretrainedWeightsError, PretrainedWeightsHook, check_pretrained_weights
+from mmcls.engine.preflight import PretrainedWeightsHook, check_pretrained_weights
+from mmcls.weights import PretrainedWeightsError
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import PretrainedInit

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from mmcls.engine.hooks import EpochPositionHook, IterationSeedHook
+from mmcls.engine.repeatable import EpochPositionHook, IterationSeedHook
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS
 from small_runner import small_runner

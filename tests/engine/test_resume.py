@@ -1,19 +1,18 @@
 """What a run starts from."""
 
-from argparse import Namespace
 from pathlib import Path
 
 import torch
-from mmcls.engine.resume import settle_checkpoint
-from mmengine.config import Config
-from train import apply_arguments
+from mmcls.engine.checkpoints import resolve_checkpoint
+from mmcls.engine.launch import prepare_config
 
 
 def settled(work_dir: Path, resume: str | None) -> tuple[bool, str]:
     """``resume`` and ``load_from`` for a config that names weights to start from."""
-    config = Config({'work_dir': str(work_dir), 'resume': False, 'load_from': str(work_dir / 'weights.pth')})
-    apply_arguments(config, Namespace(resume=resume, amp=False, auto_scale_lr=False))
-    settle_checkpoint(config)
+    path = work_dir / 'config.py'
+    path.write_text(f'resume = False\nload_from = {str(work_dir / "weights.pth")!r}\n')
+    config = prepare_config(str(path), {}, str(work_dir), resume=resume)
+    resolve_checkpoint(config)
     return config.resume, Path(config.load_from).name
 
 

@@ -1,8 +1,7 @@
 """The best checkpoint is never lost, and what a killed run left does not hinder the next."""
 
 import pytest
-from mmcls.engine.atomic_files import AtomicBackend
-from mmcls.engine.hooks import SafeCheckpointHook
+from mmcls.engine.checkpoints import AtomicBackend, SafeCheckpointHook
 from small_runner import small_runner
 
 

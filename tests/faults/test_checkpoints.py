@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 import torch
-from mmcls.engine.atomic_files import AtomicBackend
+from mmcls.engine.checkpoints import AtomicBackend
 from runs import DISTILL, assert_same_weights, train, train_in_two, weights
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from mmcls.engine.interruption import EXIT_CODE
+from mmcls.engine.stopping import EXIT_CODE
 from runs import DISTILL, TREE, Run, assert_same_weights, fault, train, train_in_two, wait_for
 
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune.py'

@@ -8,7 +8,7 @@ import ast
 import sys
 
 import torch
-from mmcls.models import ReinforcePolicy
+from mmcls.models.timestep_policies.reinforce import ReinforcePolicy
 
 WINDOWS = torch.tensor([[100, 250], [600, 800]])  # of dark and of bright images
 

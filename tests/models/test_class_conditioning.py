@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 from mmcls.engine.dry_run import DryEpochLoop
-from mmcls.models import DiffusersTeacher
+from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES

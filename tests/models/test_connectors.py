@@ -1,6 +1,9 @@
 import pytest
 import torch
-from mmcls.models import ConvConnector, FeatureStandardizer, LeastSquaresHead, ResizeConnector
+from mmcls.models.connectors.conv_connector import ConvConnector
+from mmcls.models.connectors.resize_connector import ResizeConnector
+from mmcls.models.task_heads.least_squares import LeastSquaresHead
+from mmcls.models.teachers.feature_standardizer import FeatureStandardizer
 
 
 @pytest.mark.parametrize('size', [1, 3, 4, 9])

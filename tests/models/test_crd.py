@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from mmcls.models import CRDLoss
+from mmcls.models.losses.crd import CRDLoss
 from processes import run_in_two
 
 

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmcls.engine.hooks import DDPMSampleHook
-from mmcls.models import DDPMTrainer
+from mmcls.models.generators.ddpm_trainer import DDPMTrainer
+from mmcls.visualization.ddpm import DDPMSampleHook
 
 UNET = {
     'sample_size': 8,

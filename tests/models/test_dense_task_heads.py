@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from mmcls.models import DenseSegHead, HeatmapHead
+from mmcls.models.task_heads.dense import DenseSegHead, HeatmapHead
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 

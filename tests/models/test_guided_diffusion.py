@@ -8,8 +8,9 @@ import pytest
 import torch
 from adm_reference import PUBLISHED, ReferenceADM
 from diffusers import DDPMScheduler
-from mmcls.models import ADMTeacher, DiffusersTeacher, UNetTeacher
 from mmcls.models.guided_diffusion import VARIANTS, build_unet, get_variant, load_guided_diffusion
+from mmcls.models.teachers.adm_teacher import ADMTeacher
+from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher, UNetTeacher
 from support import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 

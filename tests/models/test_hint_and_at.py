@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from mmcls.models import ATLoss, HintLoss
+from mmcls.models.losses.at import ATLoss
+from mmcls.models.losses.hint import HintLoss
 
 
 def huber(difference):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from mmcls.engine.pretrained import PretrainedWeightsError
+from mmcls.weights import PretrainedWeightsError
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS

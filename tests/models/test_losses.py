@@ -6,7 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
-from mmcls.models import LogitKDLoss
+from mmcls.models.losses.logit_kd import LogitKDLoss
 from mmpretrain.registry import MODELS
 
 LOSSES = [

@@ -6,7 +6,8 @@ import diffusers
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, SchedulerMixin
-from mmcls.models import DiffusersTeacher, DiTTeacher
+from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher
+from mmcls.models.teachers.dit_teacher import DiTTeacher
 from mmcls.models.teachers.pipelines import find_teacher_type
 from support import tiny_unet
 

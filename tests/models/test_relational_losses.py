@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from mmcls.models import InfoNCELoss, RKDLoss
+from mmcls.models.losses.info_nce import InfoNCELoss
+from mmcls.models.losses.rkd import RKDLoss
 from processes import run_in_two
 
 

@@ -11,8 +11,11 @@ import torch
 import torch.multiprocessing as mp
 from hub_server import hub
 from mmcls.engine.launch import build_runner
-from mmcls.models import CRDLoss, FeatureStandardizer, HeatmapHead, ReinforcePolicy
+from mmcls.models.losses.crd import CRDLoss
+from mmcls.models.task_heads.dense import HeatmapHead
+from mmcls.models.teachers.feature_standardizer import FeatureStandardizer
 from mmcls.models.timestep_policies import TimestepSample
+from mmcls.models.timestep_policies.reinforce import ReinforcePolicy
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import MMDistributedDataParallel

@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from mmcls.models import LeastSquaresHead, PooledMLPHead, ViewAgreementHead
+from mmcls.models.task_heads.least_squares import LeastSquaresHead
+from mmcls.models.task_heads.pooled_mlp import PooledMLPHead
+from mmcls.models.task_heads.view_agreement import ViewAgreementHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from processes import run_in_two

@@ -16,8 +16,11 @@ from diffusers import (
     UNet2DModel,
     VQModel,
 )
-from mmcls.models import DiffusersTeacher, DiTTeacher, LatentTeacher, StableDiffusionTeacher
+from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher
+from mmcls.models.teachers.dit_teacher import DiTTeacher
+from mmcls.models.teachers.latent_teacher import LatentTeacher
 from mmcls.models.teachers.pipelines import find_teacher_type
+from mmcls.models.teachers.stable_diffusion_teacher import StableDiffusionTeacher
 from support import read_in_full_forward
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -3,9 +3,9 @@ import json
 
 import pytest
 import torch
-from benchmark_presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from mmcls.models import DiffusersTeacher, UNetTeacher
+from mmcls.benchmark.presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
+from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher, UNetTeacher
 from mmcls.models.teachers.execution import Precision
 from support import read_in_full_forward, tiny_unet
 from torch.utils.flop_counter import FlopCounterMode

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
-from mmcls.models import DecayingPolicy, FixedPolicy, ReinforcePolicy, UniformPolicy
 from mmcls.models.timestep_policies import TimestepSample
+from mmcls.models.timestep_policies.decaying import DecayingPolicy
+from mmcls.models.timestep_policies.fixed import FixedPolicy
+from mmcls.models.timestep_policies.reinforce import ReinforcePolicy
+from mmcls.models.timestep_policies.uniform import UniformPolicy
 from mmpretrain.registry import MODELS
 from planted_windows import share_in_window, train
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from types import ModuleType
 from unittest.mock import patch
 
+import celebahq
 import pytest
 import small_datasets
-from prepare_data import celebahq, tiny_imagenet
-from prepare_data.common import DataError
+import tiny_imagenet
+from common import DataError
 
 zips = pytest.mark.parametrize(
     ('script', 'write_raw', 'name'),

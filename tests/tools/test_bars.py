@@ -1,10 +1,9 @@
 """Probing and publishing show at a terminal how far they are."""
 
 import io
-import runpy
 import sys
 
-from support import ROOT
+from support import ROOT, door
 
 CONFIG = 'classification_distill/configs/digits-hint/ddpm-r18_hint.py'
 
@@ -20,11 +19,6 @@ def watch(monkeypatch) -> Terminal:
     return screen
 
 
-def call(monkeypatch, script: str, *arguments) -> None:
-    monkeypatch.setattr(sys, 'argv', [script, *map(str, arguments)])
-    runpy.run_path(str(ROOT / 'tools' / script), run_name='__main__')
-
-
 def test_probing_counts_images(digits, pipeline_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = f'_base_ = {str(ROOT / CONFIG)!r}\nmodel = dict(teacher=dict(pretrained={pipeline_folder!r}))\n'
@@ -33,7 +27,7 @@ def test_probing_counts_images(digits, pipeline_folder, tmp_path, monkeypatch):
     (tmp_path / 'probe.py').write_text(text)
     arguments = ['--layers', 'mid_block', '--timesteps', 0, 500, '--train', 40, '--test', 24, '--batch-size', 16]
     terminal = watch(monkeypatch)
-    call(monkeypatch, 'probe.py', 'probe.py', 'probe.py', *arguments)
+    door('probe', 'probe.py', 'probe.py', *arguments)
     last = terminal.getvalue().split('\r')[-1]
     assert last.startswith('t = 500: 100%')
     assert '128/128' in last
@@ -41,8 +35,8 @@ def test_probing_counts_images(digits, pipeline_folder, tmp_path, monkeypatch):
 
 def test_publishing_counts_files(tmp_path, monkeypatch):
     import publish_student
+    from mmcls.apis.student import Student
     from mmpretrain.registry import MODELS
-    from student_checkpoint import Student
 
     settings = {'type': 'WideResNet', 'depth': 10, 'width_factor': 1}
     backbone = MODELS.build(settings)

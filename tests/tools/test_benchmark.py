@@ -5,22 +5,22 @@ import statistics
 import sys
 import time
 
-import benchmark
-import benchmark_data
-import benchmark_processes
-import benchmark_scaling
-import benchmark_shapes
-import benchmark_step
-import published_teacher
 import pytest
 import torch
-from benchmark_scaling import Assumptions
-from mmcls.models import DiffusersTeacher
+from mmcls.benchmark import data as benchmark_data
+from mmcls.benchmark import processes as benchmark_processes
+from mmcls.benchmark import scaling as benchmark_scaling
+from mmcls.benchmark import shapes as benchmark_shapes
+from mmcls.benchmark import step as benchmark_step
+from mmcls.benchmark.published import PublishedTeacher
+from mmcls.benchmark.scaling import Assumptions
+from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.model import ExponentialMovingAverage
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import TRANSFORMS
+from support import door
 from test_train import DISTILL, SMALL, TREE, distill_options, run
 
 
@@ -30,7 +30,7 @@ def run_benchmark(*arguments, check=True):
 
 def test_the_published_way_gives_the_same_features_with_more_work(pipeline_folder):
     config = {'type': 'DiffusersTeacher', 'pretrained': pipeline_folder}
-    published = published_teacher.PublishedTeacher(config)
+    published = PublishedTeacher(config)
     images, t = torch.rand(4, 3, 8, 8) * 2 - 1, torch.tensor([0, 10, 500, 999])
     ours = DiffusersTeacher(pipeline_folder)
     called = []
@@ -177,8 +177,7 @@ def test_scaling_prints_a_column_a_number_of_gpus(monkeypatch, capsys):
     monkeypatch.chdir(TREE)
     config = 'configs/cifar10-hint/ddpm-r18_hint.py'
     arguments = ['scaling', '--gpus', '8', '512', '--assume', 'tflops=40', '--', config]
-    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *arguments])
-    benchmark.main()
+    door('benchmark', *arguments)
     printed = capsys.readouterr().out
     assert '| GPUs | 8 | 512 |\n| --- | --- | --- |\n| images a step | 1,024 | 65,536 |' in printed
     assert 'tflops 40' in printed
@@ -194,8 +193,7 @@ def test_scaling_prints_a_column_a_number_of_gpus(monkeypatch, capsys):
 ])  # fmt: skip
 def test_wrong_arguments_are_refused(arguments, message, monkeypatch, capsys):
     monkeypatch.chdir(TREE)
-    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *arguments])
     with pytest.raises(SystemExit) as stopped:
-        benchmark.main()
+        door('benchmark', *arguments)
     assert stopped.value.code == 2
     assert message in ' '.join(capsys.readouterr().err.split())

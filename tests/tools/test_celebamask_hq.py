@@ -5,17 +5,19 @@ import sys
 import zipfile
 from dataclasses import replace
 
+import celeba_split
+import celebamask_hq
+import demo_faces
 import numpy as np
 import pytest
+from celebamask_hq import LABEL_MAPS
+from common import DataError
 from mmengine.registry import init_default_scope
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import RandomFlip
 from mmseg.utils import register_all_modules
+from part_masks import CLASSES, PART_MASKS, label_map
 from PIL import Image
-from prepare_data import celeba_split, celebamask_hq, demo_faces
-from prepare_data.celebamask_hq import LABEL_MAPS
-from prepare_data.common import DataError
-from prepare_data.part_masks import CLASSES, PART_MASKS, label_map
 
 NUM_FACES, SIZE = 8, 64
 

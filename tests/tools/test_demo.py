@@ -3,7 +3,6 @@
 import copy
 import functools
 import json
-import os
 import subprocess
 import sys
 import time
@@ -12,14 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import stdev
 
-import demo
-import demo_report
-import jobs
 import pytest
 import torch
-from demo_report import Comparison
-from jobs import Job, in_order, run_jobs
-from mmcls.engine.cfg_options import apply_cfg_options
+from mmcls import demo
+from mmcls.apis import jobs
+from mmcls.apis.jobs import Job, in_order, run_jobs
+from mmcls.demo import faces
+from mmcls.demo import report as demo_report
+from mmcls.demo.report import Comparison
+from mmcls.engine.launch import apply_cfg_options
 from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 from support import ROOT
@@ -108,7 +108,7 @@ def test_the_scratches_are_the_librarys_and_torchs(name, number, student):
 
 
 def test_faces_that_choose_are_neither_trained_on_nor_tested(tmp_path):
-    (parsing, landmarks) = demo.demo_faces.plan(demo.demo_faces.FULL)
+    (parsing, landmarks) = faces.plan(faces.FULL)
     chosen = {}
     for (_, labels, _, seed), job in landmarks.jobs.items():
         indices = set(json.loads(job.options['train_dataloader.dataset.indices']))
@@ -162,7 +162,7 @@ def test_a_run_ends_with_the_one_that_started_it(tmp_path):
     script = tmp_path / 'script.py'
     script.write_text(f'import os, time\nopen({str(running)!r}, "x").write(str(os.getpid()))\ntime.sleep(60)')
     runner.write_text(
-        'import jobs, pathlib, sys\n'
+        'import pathlib, sys\nfrom mmcls.apis import jobs\n'
         f'jobs.ROOT = pathlib.Path({str(tmp_path)!r})\n'
         'jobs._config_text = jobs._code_digest = lambda *_: ""\n'
         'class Script(jobs.Job):\n'
@@ -170,8 +170,7 @@ def test_a_run_ends_with_the_one_that_started_it(tmp_path):
         'if __name__ == "__main__":\n'
         f'    jobs.run_jobs([Script("script", {str(script)!r}, jobs.ROOT / "work")], 1)\n'
     )
-    environment = os.environ | {'PYTHONPATH': str(ROOT / 'tools')}
-    with subprocess.Popen([sys.executable, str(runner)], env=environment, stdout=subprocess.DEVNULL) as parent:
+    with subprocess.Popen([sys.executable, str(runner)], stdout=subprocess.DEVNULL) as parent:
         wait_for(lambda: running.is_file() and running.read_text(), 60)
         parent.kill()
     wait_for(lambda: not Path(f'/proc/{running.read_text()}').exists(), 20)

@@ -3,16 +3,19 @@
 import json
 from dataclasses import replace
 
+import celeba_split
+import celebamask_hq
 import cv2
+import demo_faces
 import numpy as np
 import pytest
+import wflw
+from common import DataError
+from face_drawing import contact_sheet, draw_face, project_points
+from face_drawing.features import MIRRORED
 from mmpose.datasets.datasets.face import WFLWDataset
-from prepare_data import celeba_split, celebamask_hq, demo_faces, wflw
-from prepare_data.common import DataError
-from prepare_data.face_drawing import contact_sheet, draw_face, project_points
-from prepare_data.face_drawing.features import MIRRORED
-from prepare_data.part_masks import CLASSES
-from prepare_data.wflw_list import ATTRIBUTES
+from part_masks import CLASSES
+from wflw_list import ATTRIBUTES
 
 FACE = ('skin', 'nose', 'eye_g', 'l_eye', 'r_eye', 'l_brow', 'r_brow', 'mouth', 'u_lip', 'l_lip')
 UNCOVERED = {'hat': None, 'glasses': None, 'occluder': None, 'fringe': 0.0, 'hair_style': 'shaved'}

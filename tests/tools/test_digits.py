@@ -1,8 +1,8 @@
 from collections import Counter
 
+import digits as script
 import small_datasets
-from prepare_data import digits as script
-from prepare_data.digits import write_digits
+from digits import write_digits
 from prepare_scripts import contents, expect, run
 
 

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 import timm
 import torch
+from demo_faces import draw
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
-from prepare_data.demo_faces import draw
 from processes import run_tool, start_tool
 from safetensors.torch import load_file
 

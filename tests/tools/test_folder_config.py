@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from folder_config import Network, check_student, describe_student, describe_teacher
+from mmcls.apis.folder_config import Network, check_student, describe_student
+from mmcls.apis.teacher import describe_teacher
 from mmpretrain.registry import MODELS
 
 

@@ -1,7 +1,7 @@
 """Which files of a folder are images, and of which class."""
 
 import pytest
-from folder_images import list_images
+from mmcls.apis.folder_images import list_images
 from PIL import Image
 
 

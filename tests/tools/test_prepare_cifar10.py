@@ -1,9 +1,9 @@
 import shutil
 
+import cifar10
 import pytest
 import small_datasets
 from mmpretrain.datasets import CIFAR10
-from prepare_data import cifar10
 from prepare_scripts import contents, expect, run
 
 

@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import common
 import pytest
 import small_datasets
-from prepare_data import common, tiny_imagenet
+import tiny_imagenet
 from prepare_scripts import contents, expect, images, run, set_small_counts, unfinished, unpacked, zips
 
 SCRIPTS = Path(common.__file__).parent

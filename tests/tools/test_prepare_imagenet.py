@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
+import imagenet
 import pytest
 import small_datasets
+import tiny_imagenet
 from mmpretrain.datasets import CustomDataset
-from prepare_data import imagenet, tiny_imagenet
 from prepare_scripts import contents, expect, images, run, set_small_counts
 
 

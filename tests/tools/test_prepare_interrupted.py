@@ -5,8 +5,8 @@ import subprocess
 import zipfile
 from collections import namedtuple
 
+import common
 import pytest
-from prepare_data import common
 from prepare_scripts import expect, images, run, set_small_counts, unfinished, unpacked, zips
 
 

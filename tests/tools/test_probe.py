@@ -2,10 +2,11 @@ import sys
 
 import mmcv
 import numpy as np
-import probe
 import pytest
+from mmcls.apis.probe import probe
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
+from support import door
 from test_train import DISTILL, TREE, run
 
 DATA = 'configs/_base_/datasets/digits_b64.py'
@@ -61,15 +62,14 @@ def test_images_are_decoded_once_and_not_at_all_when_nothing_is_to_do(configs, t
     out = tmp_path / 'out'
     layers = ('--layers', 'mid_block.resnets.0', '--timesteps', '0', '500', '900')
     arguments = (*configs, '--train', '60', '--test', '50', '--out', str(out), *layers)
-    monkeypatch.setattr(sys, 'argv', ['probe.py', *arguments])
-    probe.main()
+    door('probe', *arguments)
     assert len(decoded) == 60 + 50
     table = (out / 'probe.csv').read_text()
-    probe.main()
+    door('probe', *arguments)
     assert len(decoded) == 60 + 50
     lines = table.splitlines()
     (out / 'probe.csv').write_text('\n'.join([*lines[:3], '']))
-    probe.main()
+    door('probe', *arguments)
     assert len(decoded) == 2 * (60 + 50)
     assert (out / 'probe.csv').read_text() == table
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from mmcls.configs import as_code
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmpretrain.registry import MODELS
@@ -29,7 +30,6 @@ from publishing import (
     training_config,
 )
 from safetensors.torch import load_file
-from student_card import as_code
 from support import ROOT
 
 CONFIGS = ROOT / 'classification_distill' / 'configs'

@@ -10,11 +10,11 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 import torch
+from mmcls.apis.report.insight import look_into
+from mmcls.apis.report.runs import Run, find_runs, group_runs
 from mmpretrain.registry import MODELS
 from PIL import Image
 from processes import run_tool
-from report.insight import look_into
-from report.runs import Run, find_runs, group_runs
 from report_runs import HOSTILE, SEEDS, write_runs
 
 

@@ -2,9 +2,9 @@
 
 import json
 
+from mmcls.apis.report.results import final_metrics, summarize
+from mmcls.apis.report.runs import Group, find_runs
 from processes import run_tool
-from report.results import final_metrics, summarize
-from report.runs import Group, find_runs
 
 
 def test_a_resumed_run_is_one_curve(tmp_path):

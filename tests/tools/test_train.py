@@ -110,7 +110,7 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(digits, pipel
 
 def test_training_a_diffusion_model_leaves_a_pipeline(digits, tmp_path):
     from diffusers import DDPMPipeline
-    from mmcls.models import DiffusersTeacher
+    from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher
 
     train(
         'configs/teacher/ddpm_digits.py',

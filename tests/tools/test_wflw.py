@@ -5,16 +5,17 @@ import shutil
 import sys
 from dataclasses import replace
 
+import demo_faces
 import numpy as np
 import pytest
+import wflw
+from common import DataError
 from mmengine.registry import init_default_scope
 from mmpose.datasets.datasets.face import WFLWDataset
 from mmpose.datasets.transforms import RandomFlip
 from mmpose.utils import register_all_modules
 from PIL import Image
-from prepare_data import demo_faces, wflw
-from prepare_data.common import DataError
-from prepare_data.wflw_list import ATTRIBUTES, read_list
+from wflw_list import ATTRIBUTES, read_list
 
 SIZE, TRAIN, TEST = 48, 6, 30
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from prepare_data.celebahq import URL
-from prepare_data.common import DataError
+from celebahq import URL
+from common import DataError
 
 MAPPING, PARTITION = 'CelebA-HQ-to-CelebA-mapping.txt', 'list_eval_partition.txt'
 SPLITS = ('train', 'val', 'test')  # 0, 1 and 2 in CelebA's partition

@@ -4,20 +4,9 @@
 packs them: ``CelebA-HQ-img/<0-29999>.jpg``. Its masks are for face parsing: celebamask_hq.py.
 """
 
-import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from prepare_data.common import (
-    DATA_ROOT,
-    DataError,
-    broken_images,
-    first,
-    open_zip,
-    parse_args,
-    report,
-    unpack,
-)
+from common import DATA_ROOT, DataError, broken_images, first, open_zip, parse_args, report, unpack
 
 FOLDER = DATA_ROOT / 'celebaHQ_mask' / 'CelebAMask-HQ'
 IMAGES = 'CelebA-HQ-img'

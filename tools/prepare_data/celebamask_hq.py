@@ -9,29 +9,16 @@ Left and right are the person's: ``l_eye`` is the eye on the right of the pictur
 """
 
 import io
-import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from celeba_split import MAPPING, OFFICIAL_COUNTS, PARTITION, SOURCES, SPLITS, read_split
+from celebahq import FOLDER, IMAGES, URL
+from common import DataError, broken_images, first, open_zip, parse_args, report, require_space, unpack, write_file
+from parallel import parallel_map
+from part_masks import CLASSES, label_map, list_part_masks
 from PIL import Image
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from prepare_data.celeba_split import MAPPING, OFFICIAL_COUNTS, PARTITION, SOURCES, SPLITS, read_split
-from prepare_data.celebahq import FOLDER, IMAGES, URL
-from prepare_data.common import (
-    DataError,
-    broken_images,
-    first,
-    open_zip,
-    parse_args,
-    report,
-    require_space,
-    unpack,
-    write_file,
-)
-from prepare_data.parallel import parallel_map
-from prepare_data.part_masks import CLASSES, label_map, list_part_masks
 
 LABEL_MAPS = 'mask'
 LABEL_MAP_BYTES = 12_288

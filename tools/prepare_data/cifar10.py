@@ -5,17 +5,14 @@
 """
 
 import socket
-import sys
 import tarfile
 from http.client import HTTPException
 from pathlib import Path
 
+from common import DATA_ROOT, DataError, parse_args, report, require_space, write_file
 from mmpretrain.datasets import CIFAR10
 from mmpretrain.datasets.utils import calculate_md5, check_integrity, download_url
 from tqdm import tqdm
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from prepare_data.common import DATA_ROOT, DataError, parse_args, report, require_space, write_file
 
 FOLDER = DATA_ROOT / 'cifar10'
 ARCHIVE_BYTES, UNPACKED_BYTES = 171_000_000, 187_000_000

@@ -9,20 +9,19 @@ import argparse
 import io
 import json
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 
+import celeba_split
+import celebamask_hq
 import cv2
 import numpy as np
+import wflw
+from common import DATA_ROOT, DataError, require_space, write_file
+from face_drawing import Portrait, Scene, contact_sheet, draw_face, project_points, sample_scene
+from parallel import parallel_map
+from part_masks import PART_MASKS
 from PIL import Image
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from prepare_data import celeba_split, celebamask_hq, wflw
-from prepare_data.common import DATA_ROOT, DataError, require_space, write_file
-from prepare_data.face_drawing import Portrait, Scene, contact_sheet, draw_face, project_points, sample_scene
-from prepare_data.parallel import parallel_map
-from prepare_data.part_masks import PART_MASKS
 
 FOLDER = DATA_ROOT / 'demo_faces'
 CELEBA, WFLW = Path('celebaHQ_mask', 'CelebAMask-HQ'), Path('wflw')

@@ -6,17 +6,14 @@ stratified subsets of N labels, for K = 0 to 4, for experiments with few labels.
 """
 
 import shutil
-import sys
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from common import DATA_ROOT, DataError, broken_images, first, parse_args, report
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from prepare_data.common import DATA_ROOT, DataError, broken_images, first, parse_args, report
 
 FOLDER = DATA_ROOT / 'digits'
 NUM_TRAIN, NUM_TEST, LABEL_COUNTS, NUM_SUBSETS = 1000, 500, (50, 100), 5

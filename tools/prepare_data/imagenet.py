@@ -4,21 +4,10 @@ ILSVRC 2012: 1,281,167 training and 50,000 validation images of 1,000 classes, i
 This script writes nothing, with or without ``--check``; torchvision lays the archives out.
 """
 
-import sys
 from pathlib import Path
 
+from common import DATA_ROOT, IMAGE_SUFFIXES, broken_images, first, images_by_class, parse_args, report
 from timm.data import ImageNetInfo
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from prepare_data.common import (
-    DATA_ROOT,
-    IMAGE_SUFFIXES,
-    broken_images,
-    first,
-    images_by_class,
-    parse_args,
-    report,
-)
 
 FOLDER = DATA_ROOT / 'imagenet'
 NUM_IMAGES = {'train': 1_281_167, 'val': 50_000}

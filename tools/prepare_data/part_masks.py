@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from celebahq import URL
+from common import open_zip
 from PIL import Image
-from prepare_data.celebahq import URL
-from prepare_data.common import open_zip
 
 CLASSES = (
     'background', 'skin', 'nose', 'eye_g', 'l_eye', 'r_eye', 'l_brow', 'r_brow', 'l_ear', 'r_ear', 'mouth', 'u_lip',

@@ -7,24 +7,11 @@ The test images have no labels and are not unpacked.
 """
 
 import re
-import sys
 from pathlib import Path
 from zipfile import ZipFile
 
+from common import DATA_ROOT, DataError, broken_images, first, images_by_class, open_zip, parse_args, report, unpack
 from tqdm import tqdm
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from prepare_data.common import (
-    DATA_ROOT,
-    DataError,
-    broken_images,
-    first,
-    images_by_class,
-    open_zip,
-    parse_args,
-    report,
-    unpack,
-)
 
 FOLDER = DATA_ROOT / 'tiny-imagenet-200'
 NUM_CLASSES = 200

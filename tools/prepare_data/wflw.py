@@ -8,17 +8,14 @@ files of these names do as well. ``images`` becomes a link to ``WFLW_images``.
 
 import io
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from common import DATA_ROOT, DataError, broken_images, first, parse_args, report, write_file
 from PIL import Image
 from tqdm import tqdm
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from prepare_data.common import DATA_ROOT, DataError, broken_images, first, parse_args, report, write_file
-from prepare_data.wflw_list import ATTRIBUTES, NUM_POINTS, read_list
+from wflw_list import ATTRIBUTES, NUM_POINTS, read_list
 
 FOLDER = DATA_ROOT / 'wflw'
 URL = 'https://wywu.github.io/projects/LAB/WFLW.html'

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from prepare_data.common import DataError
+from common import DataError
 
 NUM_POINTS = 98
 ATTRIBUTES = ('pose', 'expression', 'illumination', 'make-up', 'occlusion', 'blur')

@@ -1,1 +1,25 @@
-from . import hooks, pretrained  # noqa: F401
+from .checkpoints import SafeCheckpointHook
+from .data_errors import DataErrorHook
+from .dry_run import DryRunError, dry_run
+from .finite import FiniteLossHook
+from .launch import evaluate, prepare_config, train
+from .preflight import PretrainedWeightsHook
+from .repeatable import EpochPositionHook, IterationSeedHook
+from .stopping import InterruptionHook
+from .teacher_classes import TeacherClassesHook
+
+__all__ = [
+    'DataErrorHook',
+    'DryRunError',
+    'EpochPositionHook',
+    'FiniteLossHook',
+    'InterruptionHook',
+    'IterationSeedHook',
+    'PretrainedWeightsHook',
+    'SafeCheckpointHook',
+    'TeacherClassesHook',
+    'dry_run',
+    'evaluate',
+    'prepare_config',
+    'train',
+]

@@ -1,20 +1,65 @@
-"""From a config and a command line to a Runner, for every tree."""
+"""From a config and a command line to a run that is over, for every tree."""
 
-import argparse
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from mmengine.config import Config, DictAction
-from mmengine.logging import HistoryBuffer
+from mmengine import dump
+from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
+from torch.distributed.elastic.multiprocessing.errors import record
 
-from .cfg_options import apply_cfg_options
-from .channel_order import check_channel_order
+from ..configs import load_config
+from ..errors import MissingFileError, UnusableInputError
+from ..weights import unwrap, written_whole
+from .checkpoints import resolve_checkpoint
+from .preflight import check_channel_order, check_data, check_pretrained_weights
 from .slurm import set_rendezvous
+from .stopping import exit_on_signals, locked_work_dir
 from .terminal import TerminalRunner, on_terminal
+
+
+def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
+    """Merge the settings into a config, as ``Config.merge_from_dict``.
+
+    ``distilled`` at the top of a config is only a variable, which has been used when the config is read: here the
+    ``init_cfg`` that was made of it is set, too.
+
+    Raises:
+        ValueError: For a dict, which MMEngine would take for a string; or for ``distilled`` where nothing was made of
+            it, so that the model would start from scratch.
+    """
+    for key, value in options.items():
+        if isinstance(value, str) and value.startswith(('dict(', '{')):
+            raise UnusableInputError(
+                f'--cfg-options {key}={value}: dicts are not read here. Give their parts, as in {key}.type=NAME; with '
+                f'{key}._delete_=True nothing is left of what the config says.'
+            )
+    if 'distilled' in options:
+        fields = [field for field, value in _strings(config.model, 'model') if value == config.get('distilled')]
+        if not fields:
+            raise UnusableInputError(
+                f'--cfg-options distilled={options["distilled"]}: the model of this config starts from no student. '
+                'Take one that ends in repfusion or repfussion, or set model.backbone.init_cfg.'
+            )
+        config.merge_from_dict(dict.fromkeys(fields, options['distilled']))
+    config.merge_from_dict(dict(options))
+
+
+def _strings(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, str):
+        yield path, node
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _strings(value, f'{path}.{key}')
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from _strings(value, f'{path}.{index}')
+
 
 RUN_HOOKS = {
     'pretrained_weights': 'PretrainedWeightsHook',
@@ -26,40 +71,118 @@ RUN_HOOKS = {
 }
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that training and testing share, under OpenMMLab's names."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--work-dir', help="where logs and checkpoints go (the config's work_dir, else work_dirs/<config name>)"
-    )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override, as key.sub=value'
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes; dist_train.sh and slurm_train.sh say it (%(default)s)',
-    )
-    parser.add_argument(
-        '--local-rank', '--local_rank', type=int, default=0, help='set by older launchers (%(default)s)'
-    )
+def prepare_config(
+    path: str,
+    options: Mapping[str, Any],
+    work_dir: str | None = None,
+    launcher: str = 'none',
+    resume: str | None = None,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+) -> Config:
+    """Read a config and let it follow the command line.
 
-
-def load_config(args: argparse.Namespace) -> Config:
-    """Read the config, apply ``--cfg-options``, and settle the launcher and the work directory.
+    Args:
+        path: Config file.
+        options: ``--cfg-options``.
+        work_dir: Where logs and checkpoints go; by default the config's, else ``work_dirs/<config name>``.
+        launcher: What started the processes.
+        resume: ``'auto'`` goes on from the newest checkpoint in the work directory; or a file.
+        amp: Automatic mixed precision, on GPUs.
+        auto_scale_lr: Scale the learning rate with the total batch size.
 
     Raises:
-        FileNotFoundError: When there is no such config.
+        RepFusionError: When there is no such config, or it cannot follow.
     """
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'There is no config {args.config!r} in {Path.cwd()}.')
     sys.path.append(os.getcwd())  # modules of one's own lie there, which the config names in custom_imports
-    config = Config.fromfile(args.config)
-    apply_cfg_options(config, args.cfg_options)
-    config.launcher = args.launcher
-    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    config = load_config(path)
+    apply_cfg_options(config, options)
+    config.launcher = launcher
+    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(path).stem}'
+    if resume == 'auto':
+        config.resume = 'auto'
+    elif resume:
+        config.resume, config.load_from = True, resume
+    if amp:
+        if not torch.cuda.is_available():
+            raise UnusableInputError('--amp needs a GPU, and torch finds none here. Leave it out to train in float32.')
+        config.optim_wrapper.update(type='AmpOptimWrapper')
+        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if auto_scale_lr:
+        if 'base_batch_size' not in config.get('auto_scale_lr', {}):
+            raise UnusableInputError(
+                '--auto-scale-lr: the config does not say auto_scale_lr = dict(base_batch_size=...).'
+            )
+        config.auto_scale_lr.enable = True
     return config
+
+
+@record  # the error is what torchrun ends with
+def train(config: Config, allow_partial_init: bool = False) -> None:
+    """Train, on the work directory's own lock, until the end or until SIGTERM or SIGUSR1 asks to stop.
+
+    Args:
+        config: As ``prepare_config`` gives it; ``resume='auto'`` goes on from the newest checkpoint.
+        allow_partial_init: Go on where a pretrained checkpoint fits only in part.
+
+    Raises:
+        RepFusionError: When data or weights are missing or do not fit, or the work directory is in use.
+    """
+    exit_on_signals()
+    with locked_work_dir(config.work_dir, config.launcher):
+        check_data(config, ['train', 'val'])
+        problems = resolve_checkpoint(config)
+        runner = build_runner(config)
+        for problem in problems:
+            runner.logger.warning(problem)
+        check_pretrained_weights(unwrap(runner.model), config, allow_partial_init)
+        runner.train()
+
+
+@record
+def evaluate(config: Config, out: str | None = None, show_dir: str | None = None) -> dict[str, float]:
+    """Test the checkpoint that ``config.load_from`` names.
+
+    Args:
+        config: As ``prepare_config`` gives it.
+        out: JSON file for the metrics.
+        show_dir: Folder for drawn predictions; of several processes, the first draws.
+
+    Raises:
+        RepFusionError: When the checkpoint or data is missing.
+    """
+    if not Path(config.load_from).is_file():
+        raise MissingFileError(f'There is no checkpoint {config.load_from!r} in {Path.cwd()}.')
+    if show_dir:
+        draw_predictions(config, show_dir)
+    check_data(config, ['test'])
+    metrics = build_runner(config).test()
+    if out and is_main_process():
+        with written_whole(out) as partial:
+            dump(metrics, partial, file_format='json')
+    return metrics
+
+
+def draw_predictions(config: Config, folder: str) -> None:
+    """Switch the library's own visualization hook on, for every image.
+
+    Raises:
+        UnusableInputError: When the config is of no library whose predictions can be drawn.
+    """
+    folder, scope = os.path.abspath(folder), config.get('default_scope')
+    hooks = {
+        'mmpretrain': {'type': 'VisualizationHook', 'enable': True, 'interval': 1, 'resize': 224, 'out_dir': folder},
+        'mmseg': {'type': 'SegVisualizationHook', 'draw': True},
+        'mmpose': {'type': 'PoseVisualizationHook', 'enable': True, 'kpt_thr': 0, 'out_dir': folder},
+    }
+    if scope not in hooks:
+        raise UnusableInputError(
+            f'--show-dir: the config says default_scope={scope!r}; {", ".join(hooks)} can draw predictions.'
+        )
+    config.setdefault('default_hooks', {})
+    config.default_hooks.visualization = hooks[scope]
+    if scope == 'mmseg':  # its hook leaves the folder to the visualizer
+        config.visualizer.vis_backends = [{'type': 'LocalVisBackend', 'save_dir': folder, 'img_save_dir': '.'}]
 
 
 def build_runner(config: Config, progress: bool = True) -> Runner:
@@ -69,7 +192,6 @@ def build_runner(config: Config, progress: bool = True) -> Runner:
         ValueError: When a diffusion model would see red as blue, or there are fewer GPUs than processes.
     """
     check_channel_order(config)
-    refuse_code_in_checkpoints()
     add_run_hooks(config)
     if config.launcher == 'slurm':
         set_rendezvous()
@@ -92,7 +214,7 @@ def refuse_more_processes_than_gpus() -> None:
     """CUDA itself would call it an invalid device ordinal."""
     processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
     if 0 < gpus < processes:
-        raise ValueError(
+        raise UnusableInputError(
             f'{processes} processes were asked for, and torch finds {gpus} GPU(s) here. Give {gpus} as <GPUS>; '
             'with CUDA_VISIBLE_DEVICES= the processes run without GPUs.'
         )
@@ -106,11 +228,3 @@ def add_run_hooks(config: Config) -> None:
         if hooks.get(name, {}) is not None:
             hooks.setdefault(name, {})
             hooks[name].setdefault('type', f'mmpretrain.{hook}')
-
-
-def refuse_code_in_checkpoints() -> None:
-    """Let torch unpickle tensors and what MMEngine keeps beside them, and nothing that could run code."""
-    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-    scalars = [np.dtype, np._core.multiarray.scalar, np._core.multiarray._reconstruct, np.ndarray]
-    dtypes = [type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'uint8')]
-    torch.serialization.add_safe_globals([HistoryBuffer, bytes, *scalars, *dtypes])

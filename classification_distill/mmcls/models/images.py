@@ -1,7 +1,16 @@
-"""From the student's normalised input to what a teacher expects."""
+"""From a student's normalised input, or from ordinary images, to what a teacher expects."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
+
+from ..errors import UnusableInputError
+
+Images = Image.Image | np.ndarray | Tensor | Sequence[Image.Image | np.ndarray | Tensor]
 
 
 def to_pixels(inputs: Tensor, data_preprocessor: nn.Module) -> Tensor:
@@ -26,6 +35,57 @@ def normalize(pixels: Tensor, data_preprocessor: nn.Module) -> Tensor:
     if getattr(data_preprocessor, '_enable_normalize', False):
         pixels = (pixels - data_preprocessor.mean) / data_preprocessor.std
     return pixels
+
+
+def as_batch(images: Images, size: tuple[int, int] | None = None) -> Tensor:
+    """Ordinary images as one batch.
+
+    Args:
+        images: One image or several: PIL images, arrays ``(H, W, 3)`` or ``(H, W)``, or tensors ``(3, H, W)``; or a
+            batch ``(N, H, W, 3)`` of an array, ``(N, 3, H, W)`` of a tensor. RGB, as uint8 or as floats in [0, 1].
+        size: Height and width to resize each to; None for images that are of one size.
+
+    Returns:
+        Tensor: ``(N, 3, H, W)``, float32 in [0, 1].
+
+    Raises:
+        UnusableInputError: For another shape, or values outside of [0, 1].
+
+    Example:
+        >>> as_batch(Image.open('face.jpg'), (256, 256)).shape
+        torch.Size([1, 3, 256, 256])
+    """
+    if isinstance(images, Image.Image) or (not isinstance(images, Sequence) and images.ndim < 4):
+        images = [images]
+    batch = []
+    for image in images:
+        pixels = _as_tensor(image)
+        if size is not None and pixels.shape[-2:] != torch.Size(size):
+            pixels = F.interpolate(pixels[None], size, mode='bilinear', antialias=True, align_corners=False)[0]
+        batch.append(pixels)
+    if len({pixels.shape for pixels in batch}) != 1:
+        raise UnusableInputError(f'The images are of several sizes, {[tuple(p.shape[1:]) for p in batch[:5]]}.')
+    return torch.stack(batch)
+
+
+def _as_tensor(image: Image.Image | np.ndarray | Tensor) -> Tensor:
+    """One image as ``(3, H, W)``, float32 in [0, 1]."""
+    if isinstance(image, Image.Image):
+        image = np.array(image.convert('RGB'))
+    if isinstance(image, np.ndarray):
+        image = torch.from_numpy(np.array(image))
+        image = image[None] if image.ndim == 2 else image.movedim(-1, 0)
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise UnusableInputError(
+            f'An image has shape {tuple(image.shape)}: expected (3, H, W) of a tensor or (H, W, 3) of an array.'
+        )
+    pixels = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+    if pixels.min() < -1e-3 or pixels.max() > 1 + 1e-3:
+        raise UnusableInputError(
+            f'An image of {image.dtype} has values in [{pixels.min():.4g}, {pixels.max():.4g}]: expected uint8, or '
+            'floats in [0, 1].'
+        )
+    return pixels.clamp(0, 1).expand(3, -1, -1)
 
 
 def to_diffusion_range(inputs: Tensor, data_preprocessor: nn.Module) -> Tensor:

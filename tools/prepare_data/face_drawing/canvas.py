@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from prepare_data.part_masks import CLASSES
+from part_masks import CLASSES
 
 SUBPIXEL_BITS = 4
 FEATURES = CLASSES.index('l_lip')  # classes up to here lie on the skin

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from prepare_data.part_masks import CLASSES
+from part_masks import CLASSES
 
 from .head import Head
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ...configs import find_class
 from ..images import to_pixels
+from ..teachers.classifier_teacher import ClassifierTeacher
 from .base import BaseDistiller
-from .classifier_teacher import ClassifierTeacher
 
 
 @MODELS.register_module()

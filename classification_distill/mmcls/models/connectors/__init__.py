@@ -1,5 +1,4 @@
 from .conv_connector import ConvConnector
-from .feature_standardizer import FeatureStandardizer
 from .resize_connector import ResizeConnector
 
-__all__ = ['ConvConnector', 'FeatureStandardizer', 'ResizeConnector']
+__all__ = ['ConvConnector', 'ResizeConnector']

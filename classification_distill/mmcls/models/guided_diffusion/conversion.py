@@ -1,6 +1,6 @@
 """A guided-diffusion checkpoint as a diffusers pipeline: read, rename, check, load."""
 
-import pickle
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -8,6 +8,8 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
+from ...errors import MissingFileError, UnusableInputError
+from ...weights import load_checkpoint, written_whole
 from .adm_unet import ADMUNet2DModel
 from .variants import VARIANTS, ADMVariant, get_variant
 
@@ -36,9 +38,39 @@ def load_guided_diffusion(checkpoint: str | Path, variant: str | dict) -> DDPMPi
     weights = _read_tensors(checkpoint)
     unet = build_unet(architecture)
     if problem := _misfit(weights, architecture, unet):
-        raise ValueError(f'{checkpoint} is not a checkpoint of variant {variant!r}: {problem}')
+        raise UnusableInputError(f'{checkpoint} is not a checkpoint of variant {variant!r}: {problem}')
     unet.load_state_dict(convert_tensors(weights, architecture), assign=True)
     return DDPMPipeline(unet.float().eval(), DDPMScheduler(**architecture.scheduler_config()))
+
+
+def choose_variant(checkpoint: Path, variant: str | None) -> str | dict:
+    """The variant asked for, a name or a JSON file of flags, or the one whose published file has this name.
+
+    Raises:
+        UnusableInputError: When none was asked for and the name tells none.
+    """
+    if variant is not None:
+        return json.loads(Path(variant).read_text()) if variant.endswith('.json') else variant
+    published = {f'{n}x{n}_diffusion': f'{n}' for n in (64, 128, 256, 512)} | {'256x256_diffusion_uncond': '256-uncond'}
+    if checkpoint.stem not in published:
+        raise UnusableInputError(
+            f'{checkpoint.name} is not the name of a published checkpoint: say what it is by --variant.'
+        )
+    return published[checkpoint.stem]
+
+
+def convert(checkpoint: Path, folder: Path, variant: str | None = None) -> DDPMPipeline:
+    """Write a checkpoint of guided-diffusion as the folder of a diffusers pipeline, once.
+
+    Raises:
+        RepFusionError: When ``folder`` exists, or the checkpoint cannot be read as ``variant``.
+    """
+    if folder.exists():
+        raise UnusableInputError(f'{folder} exists. Give the name of a new folder.')
+    pipeline = load_guided_diffusion(checkpoint, choose_variant(checkpoint, variant))
+    with written_whole(folder) as partial:
+        pipeline.save_pretrained(partial)
+    return pipeline
 
 
 def build_unet(architecture: ADMVariant) -> UNet2DModel:
@@ -122,19 +154,13 @@ def _plain_layers(architecture: ADMVariant) -> Iterator[tuple[str, str]]:
 
 def _read_tensors(checkpoint: str | Path) -> dict[str, Tensor]:
     if not Path(checkpoint).is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'{str(checkpoint)!r} is no file. Give the path of a guided-diffusion checkpoint, such as '
             '64x64_diffusion.pt from https://github.com/openai/guided-diffusion.'
         )
-    try:
-        weights = torch.load(checkpoint, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(
-            f'{checkpoint} is damaged, or holds more than tensors; it was not executed. Download it again. '
-            f'({type(error).__name__}: {str(error).partition(chr(10))[0]})'
-        ) from error
+    weights = load_checkpoint(checkpoint)
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f'{checkpoint} is no guided-diffusion checkpoint: it is not a dict of tensors.')
+        raise UnusableInputError(f'{checkpoint} is no guided-diffusion checkpoint: it is not a dict of tensors.')
     return dict(weights)
 
 

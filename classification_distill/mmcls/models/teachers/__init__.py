@@ -1,15 +1,19 @@
 from .adm_teacher import ADMTeacher
 from .base import BaseTeacher
+from .classifier_teacher import ClassifierTeacher
 from .diffusers_teacher import DiffusersTeacher, UNetTeacher
 from .dit_teacher import DiTTeacher
+from .feature_standardizer import FeatureStandardizer
 from .latent_teacher import LatentDiffusionTeacher, LatentTeacher
 from .stable_diffusion_teacher import StableDiffusionTeacher
 
 __all__ = [
     'ADMTeacher',
     'BaseTeacher',
+    'ClassifierTeacher',
     'DiTTeacher',
     'DiffusersTeacher',
+    'FeatureStandardizer',
     'LatentDiffusionTeacher',
     'LatentTeacher',
     'StableDiffusionTeacher',

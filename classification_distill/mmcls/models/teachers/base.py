@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..frozen import FrozenHolder
+from ..images import Images, as_batch
 from .class_conditioning import ClassConditioning
 from .execution import Precision, compile_untapped, drop_uncalled
 
@@ -130,6 +131,26 @@ class BaseTeacher(FrozenHolder):
                 features = {k: f.mean((2, 3), keepdim=True, dtype=torch.float32) for k, f in features.items()}
         # Copied outside of inference mode, without which autograd could not keep them for a backward pass.
         return {layer: feature.to(torch.float32, copy=True) for layer, feature in features.items()}
+
+    def read(self, images: Images, t: int | Sequence[int] | Tensor, **options) -> dict[str, Tensor]:
+        """Read the layers' features of ordinary images.
+
+        Args:
+            images: PIL images, arrays or tensors; see ``as_batch``. They are resized to ``sample_size``.
+            t: One timestep for all images, or one for each.
+            options: Further arguments of ``forward``.
+
+        Returns:
+            dict[str, Tensor]: As ``forward``.
+
+        Example:
+            >>> teacher = load_teacher('google/ddpm-cifar10-32')
+            >>> teacher.read(Image.open('cat.jpg'), t=100)['mid_block.resnets.1.conv2'].shape
+            torch.Size([1, 256, 4, 4])
+        """
+        device = next(self.network.parameters()).device
+        batch = as_batch(images, self.sample_size).to(device)
+        return self(2 * batch - 1, torch.as_tensor(t, device=device).expand(len(batch)), **options)
 
     def prepare(self, images: Tensor, t: Tensor) -> Tensor:
         """What the network is given for ``images`` at ``t``: resized, encoded and, where asked for, noised."""

@@ -1,0 +1,159 @@
+"""Distil a diffusion model into a student on a folder of images."""
+
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+
+from ..errors import UnusableInputError
+from ..weights import write_text
+from .folder_config import CONFIG, TREE, WORK_DIR, Network, Settings, check_student, config_text, describe_student
+from .folder_images import UNREADABLE, FolderImages, list_images
+from .steps import Step, Training, run_steps
+from .teacher import describe_teacher
+
+
+def distill(
+    images: str | Path,
+    teacher: str | Path,
+    student: str,
+    out: str | Path,
+    *,
+    processes: int = 1,
+    epochs: int = 100,
+    subfolders_are_classes: bool = False,
+    policy: str | None = None,
+    layers: list[str] | None = None,
+    variant: str | None = None,
+    image_size: int | None = None,
+    batch_size: int = 64,
+    workers: int = 4,
+) -> Training:
+    """Distil a diffusion model into a student on a folder of images. Labels are not needed.
+
+    What is finished is skipped, what was interrupted goes on.
+
+    Args:
+        images: Folder of images, at any depth.
+        teacher: Model of the hub, folder of a diffusers pipeline, or guided-diffusion checkpoint.
+        student: Name of a model of timm or MMPretrain.
+        out: Folder of the results. It gets the config (``distill.py``), the training (``distillation``), the published
+            student (``student``), the report (``report.html``) and the commands that made them (``commands.sh``).
+        processes: GPUs; without GPUs, processes.
+        epochs: Length of the training.
+        subfolders_are_classes: Label images by subfolder.
+        policy: ``'uniform'`` or ``'reinforce'``; by default the second with classes, else the first.
+        layers: The teacher's layers, one for each of the student's last maps; by default its middle.
+        variant: Of a guided-diffusion checkpoint whose name does not tell it.
+        image_size: Side of the student's images in pixels; by default the teacher's.
+        batch_size: Images of a process, or all where there are fewer.
+        workers: Data workers of a process.
+
+    Returns:
+        Training: Its ``checkpoint`` is what ``load_student`` takes.
+
+    Raises:
+        RepFusionError: When images, teacher or student cannot be used, ``out`` is of another call, or a step fails.
+
+    Example:
+        >>> run = distill('photos', 'google/ddpm-cifar10-32', 'resnet18', 'out', epochs=20)
+        >>> student = load_student(run.checkpoint)
+    """
+    init_default_scope('mmpretrain')
+    MMLogger.get_instance('distill_folder', log_level='WARNING')
+    settings = Settings(
+        folder=Path(images).resolve(),
+        out=Path(out).resolve(),
+        policy=policy or ('reinforce' if subfolders_are_classes else 'uniform'),
+        processes=processes,
+        epochs=epochs,
+        image_size=image_size,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    _check(settings)
+    found = _look_at_images(settings, subfolders_are_classes)
+    text = config_text(settings, *_look_at_networks(settings, str(teacher), variant, layers, student), found)
+    run = _write_config(settings, text)
+    run_steps(_plan(settings, run), settings.out / 'commands.sh')
+    print(f'{settings.out}: student (see README.md in it), report.html, distill.py, commands.sh')
+    return run
+
+
+def _check(settings: Settings) -> None:
+    for name, least in (('processes', 1), ('epochs', 1), ('batch_size', 2), ('workers', 0)):
+        if (value := getattr(settings, name)) < least:
+            raise UnusableInputError(f'{name}={value}: at least {least} is needed.')
+    if not settings.folder.is_dir():
+        raise UnusableInputError(f'There is no folder {str(settings.folder)!r}.')
+    if torch.cuda.is_available() and settings.processes > torch.cuda.device_count():
+        raise UnusableInputError(f'{settings.processes} GPUs: this machine has {torch.cuda.device_count()}.')
+    if settings.out == settings.folder:
+        raise UnusableInputError('The results would go into the folder of the images. Give another one.')
+
+
+def _look_at_images(settings: Settings, subfolders_are_classes: bool) -> FolderImages:
+    """List the images, and fit the batch to their number."""
+    settings.out.mkdir(parents=True, exist_ok=True)
+    images = list_images(settings.folder, settings.out, subfolders_are_classes)
+    print(f'{settings.folder}: {images.count:,} images, {len(images.classes) or "no"} classes', flush=True)
+    if images.unreadable:
+        shown = [f'\n  {name}: {why}' for name, why in list(images.unreadable.items())[:5]]
+        left_out = f'{len(images.unreadable):,} cannot be read and are left out ({settings.out / UNREADABLE})'
+        print(f'{left_out}:{"".join(shown)}', flush=True)
+    settings.batch_size = min(settings.batch_size, images.count // settings.processes)
+    if settings.batch_size < 2:
+        raise UnusableInputError(
+            f'{images.count} images are too few: at least {2 * settings.processes} are needed, 2 for each process.'
+        )
+    return images
+
+
+def _look_at_networks(
+    settings: Settings, source: str, variant: str | None, layers: list[str] | None, name: str
+) -> tuple[dict, Network]:
+    """Build teacher and student, and settle the size of the images."""
+    try:
+        described = describe_teacher(source, variant) | ({'layers': layers} if layers else {})
+        teacher = MODELS.build(described)
+        settings.image_size = settings.image_size or teacher.sample_size[0]
+        student = describe_student(name, len(teacher.layers))
+        check_student(name, student, len(teacher.layers), {teacher.sample_size[0], settings.image_size})
+    except (OSError, ValueError) as error:
+        raise UnusableInputError(str(error)) from error
+    layers = ', '.join(f'{name} ({c} channels, stride {s})' for name, (c, s) in teacher.feature_info.items())
+    print(f'{source}: {described["type"]}, {teacher.sample_size[0]} px, layers {layers}', flush=True)
+    return described | {'layers': list(teacher.layers)}, student
+
+
+def _write_config(settings: Settings, text: str) -> Training:
+    """Write the config, or take the one of an interrupted call.
+
+    Raises:
+        UnusableInputError: When that call had other arguments.
+    """
+    path = settings.out / CONFIG
+    if path.is_file() and path.read_text() != text:
+        raise UnusableInputError(
+            f'{path} is not what these arguments give: it was written for others, or edited. Repeat the call as it '
+            'was, or give another --out. An edited config is trained by: '
+            f'bash tools/dist_train.sh {path} {settings.processes}'
+        )
+    write_text(path, text)
+    return Training(TREE, str(path), Config.fromfile(path), str(settings.out / WORK_DIR))
+
+
+def _plan(settings: Settings, run: Training) -> list[Step]:
+    """Check, distil, publish, report."""
+    begun = any(Path(run.work_dir).glob('*.pth'))
+    student, report = settings.out / 'student', settings.out / 'report.html'
+    return [
+        Step(TREE, [sys.executable, 'tools/train.py', run.path, '--dry-run'], begun),
+        Step(TREE, run.train_command(settings.processes), run.finished),
+        Step(TREE, [sys.executable, 'tools/publish_student.py', run.checkpoint, str(student)], student.is_dir()),
+        Step(TREE, [sys.executable, 'tools/report.py', run.work_dir, '--out', str(report)], report.is_file()),
+    ]

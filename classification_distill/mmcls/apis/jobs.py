@@ -1,0 +1,235 @@
+"""Runs trainings and tests that build on each other: a few at a time, each at most once, and on where it was killed."""
+
+import ast
+import hashlib
+import json
+import multiprocessing
+import os
+import runpy
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from threading import Thread
+
+from mmengine.config import Config
+
+from ..configs import ROOT
+from ..errors import RepFusionError
+from ..weights import write_text
+
+NO_PART_OF_A_RUN = ('apis', 'benchmark', 'demo')
+LIBRARIES = ('torch', 'diffusers', 'onedl-mmengine', 'onedl-mmpretrain', 'onedl-mmsegmentation', 'mmpose')
+
+
+class JobError(RepFusionError, RuntimeError):
+    """A run that failed."""
+
+
+@dataclass
+class Job:
+    """One run of tools/train.py.
+
+    Attributes:
+        name: What a person reads while it runs.
+        config: Config file, relative to the tree.
+        work_dir: Its work directory.
+        options: ``--cfg-options`` as a dict.
+        needs: Jobs that must have ended before.
+        tree: The tree that it runs in.
+    """
+
+    name: str
+    config: str
+    work_dir: Path
+    options: dict = field(default_factory=dict)
+    needs: tuple['Job', ...] = ()
+    tree: str = 'classification_distill'
+
+    @property
+    def command(self) -> list[str]:
+        return ['tools/train.py', self.config, '--work-dir', str(self.work_dir), '--resume', *self.cfg_options]
+
+    @property
+    def cfg_options(self) -> list[str]:
+        options = [f'{key}={value}' for key, value in self.options.items()]
+        return ['--cfg-options', *options] if options else []
+
+    @property
+    def recipe(self) -> dict:
+        """What the result depends on: the command, the whole config, the code, and the same of the jobs it needs."""
+        return {
+            'command': self.command,
+            'config': _config_text(ROOT / self.tree / self.config),
+            'code': _code_digest(),
+            'needs': [job.recipe for job in self.needs],
+        }
+
+    @property
+    def done(self) -> bool:
+        path = self.work_dir / 'done.json'
+        return path.is_file() and json.loads(path.read_text()) == self.recipe
+
+    def mark_done(self) -> None:
+        write_text(self.work_dir / 'done.json', json.dumps(self.recipe))
+
+    def metric(self, key: str) -> float | None:
+        """The last value of ``key`` that the run logged, before or after it was resumed; None where it logged none."""
+        for log in sorted(self.work_dir.glob('*/vis_data/scalars.json'), reverse=True):
+            rows = [json.loads(line) for line in log.read_text().splitlines()]
+            if values := [row[key] for row in rows if key in row]:
+                return values[-1]
+        return None
+
+    def progress(self) -> str:
+        lines = (self.work_dir / 'run.log').read_text(errors='replace').splitlines()
+        steps = [line for line in lines if '(train)' in line]
+        return steps[-1].split('(train)')[1].split('lr:')[0].strip() if steps else 'starting'
+
+
+@dataclass
+class Test(Job):
+    """One run of tools/test.py.
+
+    Attributes:
+        checkpoint: What it tests; written by one of ``needs``.
+    """
+
+    __test__ = False  # is no test case of pytest's
+
+    checkpoint: Path = Path()
+
+    @property
+    def command(self) -> list[str]:
+        files = [str(self.checkpoint), '--work-dir', str(self.work_dir), '--out', str(self._metrics)]
+        return ['tools/test.py', self.config, *files, *self.cfg_options]
+
+    @property
+    def _metrics(self) -> Path:
+        return self.work_dir / 'metrics.json'
+
+    def metric(self, key: str) -> float | None:
+        return json.loads(self._metrics.read_text()).get(key)
+
+
+@cache
+def _config_text(path: Path) -> str:
+    return Config.fromfile(path, import_custom_modules=False).dump()
+
+
+@cache
+def _code_digest() -> str:
+    """Of what trains and of the libraries' versions; comments, docstrings and layout do not count."""
+    package = ROOT / 'classification_distill' / 'mmcls'
+    files = [p for p in sorted(package.rglob('*.py')) if p.relative_to(package).parts[0] not in NO_PART_OF_A_RUN]
+    parts = [ast.dump(_without_docstrings(ast.parse(path.read_text()))) for path in files]
+    return hashlib.sha256('\n'.join([*parts, *map(version, LIBRARIES)]).encode()).hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return tree
+
+
+def in_order(jobs: list[Job]) -> list[Job]:
+    """The jobs and all that they need, each once: first those that others need, each after what it needs itself."""
+
+    def with_needs(job: Job) -> list[Job]:
+        return [*(other for need in job.needs for other in with_needs(need)), job]
+
+    unique = {each.work_dir: each for job in jobs for each in with_needs(job)}
+    needed = {need.work_dir for job in unique.values() for need in job.needs}
+    return sorted(unique.values(), key=lambda job: job.work_dir not in needed)
+
+
+def run_jobs(jobs: list[Job], num_parallel: int) -> None:
+    """Run those of ``jobs`` that are not done, in an order that respects what they need.
+
+    Each is a process of its own, of a server that has imported the libraries already.
+
+    Raises:
+        ValueError: When a job needs one that is neither done nor among ``jobs``.
+        JobError: When one fails, with the end of its log; the others are stopped.
+    """
+    waiting = [job for job in jobs if not job.done]
+    _check_needs(waiting)
+    total, started_at = len(jobs), {}
+    if len(waiting) < total:
+        print(f'{total - len(waiting)} of {total} runs are done already.', flush=True)
+    running: dict[BaseProcess, Job] = {}
+    try:
+        while waiting or running:
+            for job in [job for job in waiting if all(need.done for need in job.needs)][: num_parallel - len(running)]:
+                waiting.remove(job)
+                process = _start(job)
+                if not sys.stdout.isatty():
+                    print(f'{job.name} ...', flush=True)
+                running[process], started_at[process] = job, time.monotonic()
+            time.sleep(0.2)
+            for process in [process for process in running if not process.is_alive()]:
+                job = running.pop(process)
+                if process.exitcode:
+                    _fail(job)
+                job.mark_done()
+                number = total - len(waiting) - len(running)
+                seconds = time.monotonic() - started_at[process]
+                clear = '\r\033[K' if sys.stdout.isatty() else ''
+                print(f'{clear}[{number}/{total}] {job.name} ({seconds:.0f} s)', flush=True)
+            if running and sys.stdout.isatty():
+                states = '; '.join(f'{job.name}: {job.progress()}' for job in running.values())
+                print(f'\r\033[K{states[:100]}', end='', flush=True)
+    finally:
+        for process in running:
+            process.terminate()
+
+
+def _check_needs(waiting: list[Job]) -> None:
+    started = {job.work_dir for job in waiting}
+    for job in waiting:
+        if missing := [need.name for need in job.needs if need.work_dir not in started and not need.done]:
+            raise ValueError(f'{job.name} needs {missing}, which are neither done nor among the jobs: see in_order().')
+
+
+def _start(job: Job) -> BaseProcess:
+    recipe = job.work_dir / 'recipe.json'
+    if recipe.is_file() and json.loads(recipe.read_text()) != job.recipe:
+        shutil.rmtree(job.work_dir)  # of other settings or code: nothing of it is to be resumed, or read
+    job.work_dir.mkdir(parents=True, exist_ok=True)
+    write_text(recipe, json.dumps(job.recipe))
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['__main__', 'mmcls'])
+    # Read when torch is imported: small processes with several threads each are up to ten times slower.
+    os.environ['OMP_NUM_THREADS'] = '1'
+    process = context.Process(target=_run, args=(job.command, ROOT / job.tree, job.work_dir / 'run.log'))
+    process.start()
+    return process
+
+
+def _run(command: list[str], folder: Path, log: Path) -> None:
+    """In the new process: the command, as if it had been called in ``folder`` with its output to ``log``."""
+    Thread(target=_end_with_parent, daemon=True).start()
+    os.chdir(folder)
+    with open(log, 'w') as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    sys.argv = command
+    runpy.run_path(command[0], run_name='__main__')
+
+
+def _end_with_parent() -> None:
+    """A run must not outlive its parent: the next call would start it a second time in the same folder."""
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)  # saves what was trained
+
+
+def _fail(job: Job) -> None:
+    log = job.work_dir / 'run.log'
+    end = '\n'.join(log.read_text(errors='replace').splitlines()[-15:])
+    raise JobError(f'{job.name} failed. The end of {log}:\n{end}\nFix this and run the same command again.')

@@ -1,0 +1,210 @@
+"""A student's backbone out of a training checkpoint, without its teacher."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.models import TIMMBackbone
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from ..configs import parse_config, type_name
+from ..engine.preflight import channel_order, swaps_channels
+from ..errors import UnusableInputError
+from ..models.images import Images, as_batch
+from ..weights import STUDENT_PREFIX, describe_prefixes, load_checkpoint
+
+STARTING_WEIGHTS = ('init_cfg', 'pretrained', 'checkpoint_path')
+
+
+@dataclass
+class Student:
+    """A student's backbone and the run that it comes from.
+
+    Attributes:
+        backbone: With its weights, in evaluation mode.
+        backbone_config: What builds it; weights that it once started from are left out.
+        config: Of the whole run.
+        checkpoint: The file that it comes from.
+        epoch: Epochs trained.
+        iteration: Iterations trained.
+        averaged: Whether the weights are an average over training (EMA).
+    """
+
+    backbone: nn.Module
+    backbone_config: dict
+    config: dict
+    checkpoint: Path
+    epoch: int
+    iteration: int
+    averaged: bool
+
+    @property
+    def is_timm(self) -> bool:
+        return isinstance(self.backbone, TIMMBackbone)
+
+
+def read_student(path: Path, config_file: str | None = None) -> Student:
+    """Build a student's backbone from a checkpoint of ``RepFusion`` or ``KDClassifier``.
+
+    Args:
+        path: Checkpoint that MMEngine wrote. Nothing in it is executed.
+        config_file: The run's config; by default the one that the checkpoint keeps.
+
+    Raises:
+        ValueError: For a file that is damaged or holds more than data, without a student, or whose config does not
+            describe it.
+    """
+    checkpoint = load_checkpoint(path)
+    # EMAHook saves the averaged weights as state_dict, and those being trained as ema_state_dict: what MMEngine tests
+    # is always state_dict.
+    weights = checkpoint.get('state_dict', {})
+    state_dict = {
+        key.removeprefix(STUDENT_PREFIX): value for key, value in weights.items() if key.startswith(STUDENT_PREFIX)
+    }
+    if not state_dict:
+        raise UnusableInputError(
+            f'{path} holds no student: no tensor is named {STUDENT_PREFIX}*. Prefixes that it holds: '
+            f'{describe_prefixes(weights)}. Give a checkpoint that a distillation wrote.'
+        )
+    meta = checkpoint.get('meta', {})
+    config = Config.fromfile(config_file).to_dict() if config_file else parse_config(meta.get('cfg', ''), path)
+    source = config_file or f'The config that {path} keeps'
+    if 'backbone' not in config.get('model', {}):
+        raise UnusableInputError(f'{source} has no model.backbone. Give the config of the distillation by --config.')
+    settings = {key: value for key, value in config['model']['backbone'].items() if key not in STARTING_WEIGHTS}
+    if not config_file:
+        settings = _bare_types(settings)
+        _refuse_foreign_types(settings, source)
+    backbone = _build(settings, state_dict, f'{source} does not describe the student of {path}')
+    return Student(
+        backbone=backbone,
+        backbone_config=settings,
+        config=config,
+        checkpoint=path,
+        epoch=meta.get('epoch', 0),
+        iteration=meta.get('iter', 0),
+        averaged='ema_state_dict' in checkpoint,
+    )
+
+
+def _build(settings: dict, state_dict: dict, problem: str) -> nn.Module:
+    init_default_scope('mmpretrain')
+    backbone = MODELS.build(settings)
+    try:
+        backbone.load_state_dict(state_dict)
+    except RuntimeError as error:
+        raise UnusableInputError(f'{problem}. {error}') from error
+    return backbone.eval()
+
+
+class NormalizedStudent(nn.Module):
+    """A student's backbone that takes images as they are.
+
+    Args:
+        backbone: The backbone.
+        mean: Mean of its images' pixels (0 to 255) in its order of channels; None where they are not normalised.
+        std: Their deviation.
+        is_bgr: Whether its order of channels is BGR.
+    """
+
+    def __init__(self, backbone: nn.Module, mean: list[float] | None, std: list[float] | None, is_bgr: bool = False):
+        super().__init__()
+        self.backbone = backbone
+        self.is_bgr = is_bgr
+        self.register_buffer('mean', torch.tensor(mean or [0.0] * 3).view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std or [1.0] * 3).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The backbone's maps ``(N, C, h, w)`` of RGB images ``(N, 3, H, W)`` in [0, 1]."""
+        pixels = 255 * (images.flip(1) if self.is_bgr else images)
+        return self.backbone((pixels - self.mean) / self.std)
+
+    @torch.no_grad()
+    def read(self, images: Images, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+        """As ``forward``, of PIL images, arrays or tensors, resized to ``size``; see ``as_batch``."""
+        return self(as_batch(images, size).to(self.mean.device))
+
+
+def load_student(path: str | Path, config_file: str | None = None) -> NormalizedStudent:
+    """Load the network that a distillation trained, with the normalisation of its images.
+
+    Args:
+        path: Checkpoint of ``RepFusion`` or ``KDClassifier``, or the folder that ``publish`` wrote. Nothing in it is
+            run.
+        config_file: Config of a checkpoint that keeps none.
+
+    Returns:
+        NormalizedStudent: In evaluation mode; ``backbone`` is the network alone.
+
+    Raises:
+        RepFusionError: When there is no such file, it is damaged or holds more than data, or no student.
+
+    Example:
+        >>> student = load_student('work_dirs/digits-hint/ddpm-r18_hint/epoch_100.pth')
+        >>> [tuple(f.shape) for f in student.read(Image.open('digit.png'))]
+        [(1, 128, 4, 4)]
+    """
+    path = Path(path)
+    if path.is_dir():
+        weights, config = load_checkpoint(path / 'student.pth'), json.loads((path / 'config.json').read_text())
+        settings = _bare_types(weights['meta']['backbone'])
+        _refuse_foreign_types(settings, str(path))
+        backbone = _build(settings, weights['state_dict'], f'{path} is not what publish wrote')
+    else:
+        student = read_student(path, config_file)
+        backbone, config = student.backbone, student.config
+    preprocessor = config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
+    order = student_channels(training_set(config), preprocessor)
+    return NormalizedStudent(backbone, preprocessor.get('mean'), preprocessor.get('std'), order == 'BGR')
+
+
+def training_set(config: dict) -> dict:
+    """The training data set of a config, within its wrappers."""
+    dataset = config.get('train_dataloader', {}).get('dataset', {})
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
+        dataset = dataset['dataset']
+    return dataset
+
+
+def student_channels(dataset: dict, preprocessor: dict) -> str:
+    """The order in which the student gets its channels; that of a data set of one's own is taken for RGB."""
+    order = channel_order(dataset) or 'RGB'
+    return order[::-1] if swaps_channels(preprocessor) else order
+
+
+def _refuse_foreign_types(settings: dict, source: str) -> None:
+    """A registry imports and calls whatever a name with dots stands for, so a stranger's config must have none."""
+    ours = ('mmpretrain.models.backbones.', 'mmcls.models.backbones.')
+    foreign = [name for name in _types(settings) if not isinstance(name, str) or '.' in name]
+    known = None if foreign else MODELS.module_dict.get(settings.get('type'))
+    if known is None or not known.__module__.startswith(ours):
+        raise UnusableInputError(
+            f'{source} asks for {foreign or settings.get("type")}, expected a backbone of MMPretrain or of mmcls. If '
+            'you trust it, give the config by --config.'
+        )
+
+
+def _bare_types(node):
+    """Types of a pure Python config, such as ``mmpretrain.models.ResNet``, by their names in the registry."""
+    if isinstance(node, dict):
+        return {key: _bare_type(value) if key == 'type' else _bare_types(value) for key, value in node.items()}
+    return type(node)(map(_bare_types, node)) if isinstance(node, list | tuple) else node
+
+
+def _bare_type(kind):
+    ours = isinstance(kind, str) and kind.startswith(('mmpretrain.', 'mmcls.'))
+    return type_name({'type': kind}) if ours else kind
+
+
+def _types(node) -> Iterator:
+    if isinstance(node, dict):
+        yield from (value for key, value in node.items() if key == 'type')
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for item in node:
+            yield from _types(item)

@@ -1,0 +1,73 @@
+"""A diffusion model as a teacher, from the name of what holds it."""
+
+from pathlib import Path
+
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+
+from ..configs import find_class
+from ..errors import UnusableInputError
+from ..models.guided_diffusion import choose_variant
+from ..models.teachers import BaseTeacher
+from ..models.teachers.pipelines import find_teacher_type
+
+
+def describe_teacher(source: str, variant: str | None = None) -> dict:
+    """Config of the teacher that reads a guided-diffusion checkpoint, a pipeline's folder or a model of the hub.
+
+    Raises:
+        FileNotFoundError: When there is no such thing.
+        ValueError: When a checkpoint's variant is unknown.
+    """
+    path = Path(source)
+    beside = (path if path.is_dir() else path.parent) / 'pipeline'
+    is_training = path.suffix == '.pth' or (path.is_dir() and not (path / 'model_index.json').is_file())
+    if is_training and (beside / 'model_index.json').is_file():
+        raise UnusableInputError(f'{source} is of a training. The diffusion model that it left is {beside}.')
+    if path.is_file():
+        checkpoint = str(path.resolve())
+        return {'type': 'ADMTeacher', 'checkpoint': checkpoint, 'variant': choose_variant(path, variant)}
+    pretrained = str(path.resolve()) if path.exists() else source
+    return {'type': find_teacher_type(pretrained), 'pretrained': pretrained}
+
+
+def load_teacher(
+    source: str | Path, layers: list[str] | str | None = None, variant: str | None = None, **options
+) -> BaseTeacher:
+    """Load a frozen diffusion model whose features can be read.
+
+    Args:
+        source: Model of the hub, folder of a diffusers pipeline, or guided-diffusion checkpoint.
+        layers: Names of the network's modules to read; by default the last of its middle. ``'blocks'`` for every
+            residual or transformer block.
+        variant: Of a guided-diffusion checkpoint whose name does not tell it: 64, 128, 256, 256-uncond, 512, FILE.json.
+        options: Further options of the teacher, such as ``noise='forward'`` or ``dtype='bfloat16'``.
+
+    Returns:
+        BaseTeacher: On the CPU; ``.to('cuda')`` moves it. ``read(images, t)`` takes PIL images, arrays or tensors.
+
+    Raises:
+        FileNotFoundError: When there is no such thing.
+        ValueError: When it cannot be read, or a layer or option is unknown.
+
+    Example:
+        >>> teacher = load_teacher('google/ddpm-cifar10-32', ['up_blocks.1.resnets.2.conv2'])
+        >>> teacher.feature_info
+        {'up_blocks.1.resnets.2.conv2': (256, 4)}
+    """
+    init_default_scope('mmpretrain')
+    settings = describe_teacher(str(source), variant) | options
+    if layers:
+        settings['layers'] = every_block(settings) if layers == 'blocks' else layers
+    return MODELS.build(settings)
+
+
+def every_block(settings: dict) -> list[str]:
+    """Names of the residual or transformer blocks of the teacher that a config describes, in the order of the calls."""
+    whole = MODELS.build(settings | {'layers': [find_class('model.teacher', settings).last_layer]})
+    names = [name for name, _ in whole.network.named_modules()]
+    blocks = ('resnets', 'transformer_blocks')
+    layers = [name for name in names if name.rpartition('.')[2].isdigit() and name.split('.')[-2] in blocks]
+    if 'transformer_blocks.0' not in names:
+        layers = [name for name in layers if '.resnets.' in name]
+    return sorted(layers, key=lambda name: name.split('.')[0])  # down, middle, up

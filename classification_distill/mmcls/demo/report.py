@@ -1,0 +1,239 @@
+"""The demo's tables, figure and closing sentences."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..apis.jobs import Job, Test
+from ..visualization.timesteps import draw_through_training, read_histogram, shares_of
+
+CHOSEN = 'REINFORCE'
+NUM_TUNING_SEEDS = 2
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs of one task that differ in their start.
+
+    The protocol of every table of the project: for each start and number of labels the learning rate is chosen among
+    the same few by the mean metric of the first seeds on validation images, and only that rate's runs, of all seeds,
+    see the test images, once. A start is compared with the scratch that is best on validation images, seed by seed.
+
+    Attributes:
+        title: The task's metric and unit.
+        metric: Key of the metric in the logs, of validation and of test images.
+        jobs: Run of ``(start, number of labels, learning rate, seed)``; those of ``tuning`` and ``chosen`` are needed.
+        checkpoint: Name of the file that each run ends with.
+        factor: From the logged metric to the unit in ``title``.
+        higher_is_better: Whether a higher metric is better.
+    """
+
+    title: str
+    metric: str
+    jobs: dict[tuple[str, int, float, int], Job]
+    checkpoint: str
+    factor: float = 1
+    higher_is_better: bool = True
+
+    @property
+    def starts(self) -> list[str]:
+        return list(dict.fromkeys(start for start, *_ in self.jobs))
+
+    @property
+    def scratches(self) -> list[str]:
+        return [start for start in self.starts if start.startswith('scratch')]
+
+    @property
+    def label_counts(self) -> list[int]:
+        return list(dict.fromkeys(labels for _, labels, *_ in self.jobs))
+
+    @property
+    def rates(self) -> list[float]:
+        return list(dict.fromkeys(rate for *_, rate, _ in self.jobs))
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(dict.fromkeys(seed for *_, seed in self.jobs))
+
+    @property
+    def tuning(self) -> list[Job]:
+        """The runs that choose learning rates."""
+        return [job for (*_, seed), job in self.jobs.items() if seed in self.seeds[:NUM_TUNING_SEEDS]]
+
+    @property
+    def chosen(self) -> list[Job]:
+        """The runs at the chosen learning rates; available once those of ``tuning`` are done."""
+        return [job for (start, labels, rate, _), job in self.jobs.items() if rate == self.rate(start, labels)]
+
+    @cached_property
+    def validation(self) -> dict[tuple[str, int, float], float]:
+        """Mean over the tuning seeds of the metric on validation images."""
+        seeds = self.seeds[:NUM_TUNING_SEEDS]
+        keys = product(self.starts, self.label_counts, self.rates)
+        return {key: mean(self.jobs[*key, seed].metric(self.metric) for seed in seeds) for key in keys}
+
+    def rate(self, start: str, labels: int) -> float:
+        """The learning rate that is best on validation images."""
+        return self._best(self.rates, lambda rate: self.validation[start, labels, rate])
+
+    def strongest_scratch(self, labels: int) -> str:
+        """The start from scratch that is best on validation images, each at its best learning rate."""
+        return self._best(self.scratches, lambda start: self.validation[start, labels, self.rate(start, labels)])
+
+    def _best(self, candidates: list, score: Callable):
+        return (max if self.higher_is_better else min)(candidates, key=score)
+
+    @cached_property
+    def tests(self) -> dict[tuple[str, int, int], Test]:
+        """Test of each start at its learning rate; available once those of ``tuning`` are done."""
+        keys = product(self.starts, self.label_counts, self.seeds)
+        return {key: self._test(self.jobs[key[0], key[1], self.rate(*key[:2]), key[2]]) for key in keys}
+
+    def _test(self, job: Job) -> Test:
+        work_dir, checkpoint = job.work_dir / 'test', job.work_dir / self.checkpoint
+        return Test(f'test, {job.name}', job.config, work_dir, job.options, (job,), job.tree, checkpoint)
+
+    def values(self, start: str, labels: int) -> list[float]:
+        """The metric of each seed on test images."""
+        return [self.factor * self.tests[start, labels, seed].metric(self.metric) for seed in self.seeds]
+
+    def distillations(self, start: str) -> list[Job]:
+        """The runs that distilled the students of a start."""
+        needs = [need for (other, *_), job in self.jobs.items() if other == start for need in job.needs]
+        return list({need.work_dir: need for need in needs}.values())
+
+    def difference(self, start: str, other: str, labels: int) -> tuple[float, float]:
+        """Mean difference of two starts on test images and its standard error.
+
+        The seeds are paired: both starts train on the same labels in the same order.
+        """
+        pairs = zip(self.values(start, labels), self.values(other, labels), strict=True)
+        differences = [value - reference for value, reference in pairs]
+        return mean(differences), stdev(differences) / len(differences) ** 0.5
+
+
+def write(comparisons: list[Comparison], folder: Path, name: str) -> str:
+    """Write ``table_<name>.md``, and ``figure_<name>.png`` where REINFORCE is compared; return what to read of them.
+
+    Args:
+        comparisons: The runs of each task, their tests too; those of a part of the demo have the same starts.
+        folder: Where to write.
+        name: Which part of the demo it is.
+    """
+    paragraphs = [paragraph for comparison in comparisons for paragraph in _describe(comparison)]
+    if CHOSEN in comparisons[0].starts:
+        figure = folder / f'figure_{name}.png'
+        _draw(comparisons, figure)
+        paragraphs.insert(-len(comparisons[-1].label_counts), f'Figure: {figure}')
+    text = '\n\n'.join(paragraphs)
+    (folder / f'table_{name}.md').write_text(text + '\n')
+    return f'\n{text}'
+
+
+def _describe(comparison: Comparison) -> list[str]:
+    histograms = [_policy_sentence(*_last_counts(found))] if (found := _histograms(comparison)) else []
+    return [_table(comparison), *histograms, *(_sentence(comparison, n) for n in comparison.label_counts)]
+
+
+def _table(comparison: Comparison) -> str:
+    counts = [f'{n:,} labels' for n in comparison.label_counts]
+    columns = ['start', *counts, 'last mean t', 'distillation, ms an iteration']
+    rows = [columns, ['---'] * len(columns)]
+    for start in comparison.starts:
+        cells = [_cell(comparison, start, n) for n in comparison.label_counts]
+        runs = comparison.distillations(start)
+        rows.append([start, *cells, _mean_metric(runs, 'timestep_mean'), _mean_metric(runs, 'time', 1000)])
+    title = comparison.title[0].upper() + comparison.title[1:]
+    how = f'test images: mean (deviation) of {len(comparison.seeds)} seeds at the learning rate chosen on validation'
+    return '\n'.join([f'{title}, {how} images:', '', *(f'| {" | ".join(row)} |' for row in rows)])
+
+
+def _cell(comparison: Comparison, start: str, labels: int) -> str:
+    values = comparison.values(start, labels)
+    return f'{mean(values):.1f} ({stdev(values):.1f}) at {comparison.rate(start, labels):g}'
+
+
+def _mean_metric(runs: list[Job], key: str, factor: float = 1) -> str:
+    """Mean over runs of the last value that they logged; nothing where they logged none."""
+    values = [value for run in runs if (value := run.metric(key)) is not None]
+    return f'{factor * mean(values):.0f}' if values else ''
+
+
+def _sentence(comparison: Comparison, labels: int) -> str:
+    """Every distilled start against the strongest scratch."""
+    scratch = comparison.strongest_scratch(labels)
+    verdicts = [
+        f'{start} {_verdict(comparison, start, scratch, labels)}'
+        for start in comparison.starts
+        if start not in comparison.scratches
+    ]
+    return f'With {labels:,} labels, against {scratch} (the best on validation images): {"; ".join(verdicts)}.'
+
+
+def _verdict(comparison: Comparison, start: str, other: str, labels: int) -> str:
+    difference, error = comparison.difference(start, other, labels)
+    if abs(difference) <= 2 * error:
+        verdict = 'no difference beyond twice that'
+    else:
+        verdict = 'better' if (difference > 0) == comparison.higher_is_better else 'worse'
+    return f'{difference:+.1f} points (standard error {error:.1f}), {verdict}'
+
+
+def _histograms(comparison: Comparison) -> list[Path]:
+    return [job.work_dir / 'timestep_histogram.jsonl' for job in comparison.distillations(CHOSEN)]
+
+
+def _last_counts(histograms: list[Path]) -> tuple[np.ndarray, int]:
+    """Timesteps drawn in the last interval of each distillation, summed."""
+    rows = [read_histogram(path)[-1] for path in histograms]
+    return np.sum([row['counts'] for row in rows], axis=0), rows[0]['num_timesteps']
+
+
+def _policy_sentence(counts: np.ndarray, num_timesteps: int) -> str:
+    width = num_timesteps // len(counts)
+    top = np.argsort(counts)[::-1][:3]
+    shares = ', '.join(f'{counts[i] / counts.sum():.0%} in [{i * width}, {(i + 1) * width})' for i in top if counts[i])
+    return f'At the end the policy draws its timesteps: {shares}.'
+
+
+def _draw(comparisons: list[Comparison], path: Path) -> None:
+    """A row a task: the metric at each number of labels, and the timesteps that the policy draws."""
+    num_panels = len(comparisons[0].label_counts)
+    figure = Figure(figsize=(2.4 * num_panels + 5, 3.4 * len(comparisons)), layout='constrained')
+    rows = figure.subplots(len(comparisons), num_panels + 1, width_ratios=[1] * num_panels + [1.6], squeeze=False)
+    for comparison, (*panels, policy) in zip(comparisons, rows, strict=True):
+        for panel, labels in zip(panels, comparison.label_counts, strict=True):
+            _draw_starts(panel, comparison, labels)
+            panel.set_yticks(range(len(comparison.starts)), comparison.starts if panel is panels[0] else [])
+        _draw_policy(policy, _histograms(comparison))
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=100)
+
+
+def _draw_starts(panel: Axes, comparison: Comparison, labels: int) -> None:
+    for row, start in enumerate(comparison.starts):
+        values = comparison.values(start, labels)
+        color = 'tab:gray' if start in comparison.scratches else 'tab:red' if start == CHOSEN else 'tab:blue'
+        panel.plot(values, [row] * len(values), '.', color=color, alpha=0.35)
+        error = stdev(values) / len(values) ** 0.5
+        panel.errorbar(mean(values), row, xerr=error, fmt='o', color=color, capsize=3)
+    panel.set(title=f'{labels:,} labels', xlabel=comparison.title)
+    panel.grid(axis='x', alpha=0.3)
+    panel.invert_yaxis()
+
+
+def _draw_policy(panel: Axes, histograms: list[Path]) -> None:
+    """Share of the images that each timestep is drawn for, through training, mean of the distillations."""
+    runs = [read_histogram(path) for path in histograms]
+    counts = np.mean([[row['counts'] for row in rows] for rows in runs], axis=0)
+    image = draw_through_training(panel, shares_of(counts), runs[0][-1]['iter'], runs[0][-1]['num_timesteps'])
+    panel.figure.colorbar(image, ax=panel, label='share of images')
+    panel.set(xlabel='iteration of distillation', title='t that the policy draws')

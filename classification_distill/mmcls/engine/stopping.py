@@ -1,0 +1,162 @@
+"""How a run is stopped from outside without losing anything, and kept from a work directory that is in use."""
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce, barrier, broadcast, get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..errors import RepFusionError
+from ..weights import unwrap
+from .checkpoints import INTERRUPTED, save_safely
+
+EXIT_CODE = 85  # of a run that saved its state and wants to be resumed
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+def exit_on_signals() -> None:
+    """Until training begins there is nothing to save: SIGTERM and SIGUSR1 end the run at once, with ``EXIT_CODE``."""
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: sys.exit(EXIT_CODE))
+
+
+@HOOKS.register_module()
+class InterruptionHook(Hook):
+    """On SIGTERM or SIGUSR1 save a checkpoint after the iteration that is under way, and end with exit code 85.
+
+    All processes stop at the same iteration, whichever of them got the signal; where gradients are accumulated, at one
+    that ends with an optimizer step. ``--resume`` then goes on at the next iteration. A validation that an
+    iteration-based run would have done at that very iteration is not made up for.
+
+    Workers of the dataloaders do not listen to the signals, which a scheduler sends to all processes of a job: the run
+    needs them to finish the iteration.
+    """
+
+    priority = 'LOWEST'  # the other hooks finish the iteration, or put the checkpoint in order, first
+
+    def before_train(self, runner) -> None:
+        self._signal = 0
+        self._handlers = {number: signal.signal(number, self._remember) for number in SIGNALS}
+
+    def after_train(self, runner) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def before_train_epoch(self, runner) -> None:
+        _block_signals(runner.train_dataloader)
+
+    def before_val(self, runner) -> None:
+        _block_signals(runner.val_dataloader)
+
+    def _remember(self, number: int, frame) -> None:
+        self._signal = number
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        number = torch.tensor(self._signal)
+        if runner.distributed:
+            all_reduce(number, 'max')
+        if not number or not runner.optim_wrapper.should_update():
+            return
+        buffers = _buffers_by_rank(unwrap(runner.model))
+        meta = {'epoch': runner.epoch, 'iter': runner.iter + 1, 'buffers_by_rank': buffers}
+        save_safely(runner, INTERRUPTED, meta)
+        barrier()  # a launcher may kill the others as soon as one process ends
+        runner.logger.info(
+            f'{signal.Signals(number.item()).name}: stopped after iteration {runner.iter + 1}; all that it trained is '
+            f'in {Path(runner.work_dir, INTERRUPTED)}. Go on by --resume.'
+        )
+        raise SystemExit(EXIT_CODE)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        buffers = checkpoint.get('meta', {}).get('buffers_by_rank', [])
+        if runner._resume and len(buffers) == get_world_size():
+            checkpoint['state_dict'].update(buffers[get_rank()])
+
+
+def _block_signals(loader: DataLoader) -> None:
+    if not isinstance(loader.worker_init_fn, _DeafWorker) and sys.platform == 'linux':  # others do not tell the sender
+        loader.worker_init_fn = _DeafWorker(loader.worker_init_fn)
+
+
+class _DeafWorker:
+    """A ``worker_init_fn`` after which the worker ends by a signal of its parent only."""
+
+    def __init__(self, worker_init_fn: Callable[[int], None] | None):
+        self.worker_init_fn = worker_init_fn
+
+    def __call__(self, worker_id: int) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        Thread(target=_end_with_parent, daemon=True).start()
+        if self.worker_init_fn:
+            self.worker_init_fn(worker_id)
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo(SIGNALS).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _buffers_by_rank(model: nn.Module) -> list[dict[str, Tensor]]:
+    """What each process holds otherwise than the first, whose state the checkpoint is: its running statistics."""
+    saved = model.state_dict().keys()
+    own = {}
+    for name, buffer in model.named_buffers():
+        if name not in saved:
+            continue
+        first = buffer.clone()
+        broadcast(first)
+        if not torch.equal(first, buffer):
+            own[name] = buffer.cpu()
+    return all_gather_object(own)
+
+
+LOCK = 'train.lock'
+RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
+
+class WorkDirInUseError(RepFusionError, RuntimeError):
+    """Another training run writes to the work directory."""
+
+
+@contextmanager
+def locked_work_dir(work_dir: str, launcher: str) -> Iterator[None]:
+    """Hold ``<work_dir>/train.lock``, in the first process of a run; the others do nothing.
+
+    The kernel releases the lock when the process ends, however it ends. It is a POSIX record lock: workers of the
+    dataloader do not inherit it, and NFS passes it on to its server. On file systems mounted without locks between
+    machines (``nolock``, ``local_lock``) it holds on one machine only.
+
+    Raises:
+        WorkDirInUseError: When another run holds it.
+    """
+    if int(os.environ.get(RANK_VARIABLES.get(launcher, ''), '0')):
+        yield
+        return
+    path = Path(work_dir, LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'a+') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise WorkDirInUseError(
+                f'{path.parent.resolve()} is the work directory of a training that still runs: {file.read().strip()}. '
+                'Wait for it, stop it (SIGTERM lets it save its state), or give another --work-dir.'
+            ) from None
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()}, started {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
+        file.flush()
+        yield
