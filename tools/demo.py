@@ -10,9 +10,8 @@ def main() -> None:
         description='RepFusion from nothing, with data that needs no download.',
         epilog='What is finished is not run again; what was interrupted goes on.',
     )
-    parser.add_argument(
-        'part', nargs='*', default=['digits'], help='digits, digits full, losses, rewards, faces, faces full (digits)'
-    )
+    parts = 'digits, digits full, losses, rewards, faces, faces full; by default digits'
+    parser.add_argument('part', nargs='*', default=['digits'], help=parts)
     part = ' '.join(parser.parse_args().part)
 
     from mmcls.demo import demo

@@ -25,7 +25,7 @@ def main() -> None:
     from mmcls.errors import RepFusionError
 
     try:
-        distill(args.pop('folder'), processes=args.pop('gpus'), **args)
+        distill(args.pop('folder'), **args)
     except RepFusionError as error:
         parser.exit(1, f'{error}\n')
 

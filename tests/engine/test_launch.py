@@ -1,9 +1,6 @@
-import runpy
-
 import pytest
-from mmcls.engine.launch import build_runner
+from mmcls.engine.launch import build_runner, draw_predictions
 from mmengine.config import Config
-from support import ROOT
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
@@ -25,7 +22,6 @@ def test_on_cpus_the_configs_own_model_wrapper_is_kept(monkeypatch):
 
 @pytest.mark.parametrize('config', [{'default_scope': 'mmengine'}, {}])
 def test_predictions_of_another_library_are_not_drawn(config):
-    draw_predictions = runpy.run_path(str(ROOT / 'tools' / 'test.py'))['draw_predictions']
     with pytest.raises(
         ValueError, match=f'default_scope={config.get("default_scope")!r}; mmpretrain, mmseg, mmpose can'
     ):
@@ -33,7 +29,6 @@ def test_predictions_of_another_library_are_not_drawn(config):
 
 
 def test_a_config_without_hooks_gets_the_one_that_draws(tmp_path):
-    draw_predictions = runpy.run_path(str(ROOT / 'tools' / 'test.py'))['draw_predictions']
     config = Config({'default_scope': 'mmpretrain'})
     draw_predictions(config, str(tmp_path))
     assert config.default_hooks.visualization.out_dir == str(tmp_path)

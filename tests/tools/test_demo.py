@@ -185,7 +185,7 @@ def wait_for(condition, seconds: float) -> None:
 
 def test_a_job_that_fails_shows_its_log_and_stops_the_others(script, tmp_path):
     slow, failing = script('slow', 'time.sleep(60)'), script('failing', 'raise ValueError("no such teacher")')
-    with pytest.raises(SystemExit, match=r'(?s)failing failed.*no such teacher'):
+    with pytest.raises(jobs.JobError, match=r'(?s)failing failed.*no such teacher'):
         run_jobs([slow, failing], 2)
     assert not slow.done
     assert not failing.done

@@ -163,11 +163,10 @@ def test_other_arguments_and_other_images_are_refused(done, photos, pipeline_fol
 
 @pytest.mark.parametrize('classes', [True, False])
 def test_a_policy_is_rewarded_by_classes_or_by_agreement(photos, pipeline_folder, tmp_path, classes, monkeypatch):
-    monkeypatch.setattr(sys, 'executable', '/bin/false')
+    monkeypatch.setattr('mmcls.apis.distill.run_steps', lambda *_: None)
     more = ['--subfolders-are-classes'] if classes else ['--policy', 'reinforce']
     code, output = run_tool('distill_folder.py', *arguments(photos, tmp_path, pipeline_folder, *more))
-    assert code == 1
-    assert 'Failed with exit code 1' in output
+    assert code == 0, output
     config = Config.fromfile(tmp_path / 'distill.py')
     model = MODELS.build(config.model | {'data_preprocessor': config.data_preprocessor})
     assert type(model.task_head).__name__ == ('PooledMLPHead' if classes else 'ViewAgreementHead')
@@ -196,8 +195,8 @@ def test_a_policy_is_rewarded_by_classes_or_by_agreement(photos, pipeline_folder
         ),
         ({'--student': 'vit_tiny_patch16_224'}, 1, 'cannot take images of 8x8 pixels: Input height (8) doesn'),
         ({'--layers': 'mid_block.resnets.9'}, 1, "no layer 'mid_block.resnets.9'. Near ones: mid_block"),
-        ({'--gpus': '0'}, 2, '--gpus 0: at least 1 is needed'),
-        ({'--out': None}, 2, '--out is the folder of the images'),
+        ({'--gpus': '0'}, 1, 'gpus=0: at least 1 is needed'),
+        ({'--out': None}, 1, 'would go into the folder of the images'),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else '',
 )

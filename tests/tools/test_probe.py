@@ -3,7 +3,7 @@ import sys
 import mmcv
 import numpy as np
 import pytest
-from mmcls.apis.probe import probe
+from mmcls.apis.probe import fit_probes
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from support import door
@@ -103,8 +103,8 @@ def test_probes_find_what_is_there_and_nothing_else():
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 50)
     telling = random.normal(size=(200, 8)) + 4 * np.eye(8)[labels]
-    found = probe.probe(telling[::2], labels[::2], telling[1::2], labels[1::2])
+    found = fit_probes(telling[::2], labels[::2], telling[1::2], labels[1::2])
     assert min(found.values()) > 90
     nothing = random.normal(size=(200, 8))
-    found = probe.probe(nothing[::2], labels[::2], nothing[1::2], labels[1::2])
+    found = fit_probes(nothing[::2], labels[::2], nothing[1::2], labels[1::2])
     assert max(found.values()) < 45

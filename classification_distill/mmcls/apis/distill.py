@@ -9,10 +9,13 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
+from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
 from ..weights import write_text
 from .folder_config import CONFIG, TREE, WORK_DIR, Network, Settings, check_student, config_text, describe_student
 from .folder_images import UNREADABLE, FolderImages, list_images
+from .publish import publish
+from .report import report
 from .steps import Step, Training, run_steps
 from .teacher import describe_teacher
 
@@ -23,7 +26,7 @@ def distill(
     student: str,
     out: str | Path,
     *,
-    processes: int = 1,
+    gpus: int = 1,
     epochs: int = 100,
     subfolders_are_classes: bool = False,
     policy: str | None = None,
@@ -43,7 +46,7 @@ def distill(
         student: Name of a model of timm or MMPretrain.
         out: Folder of the results. It gets the config (``distill.py``), the training (``distillation``), the published
             student (``student``), the report (``report.html``) and the commands that made them (``commands.sh``).
-        processes: GPUs; without GPUs, processes.
+        gpus: GPUs; without GPUs, processes.
         epochs: Length of the training.
         subfolders_are_classes: Label images by subfolder.
         policy: ``'uniform'`` or ``'reinforce'``; by default the second with classes, else the first.
@@ -69,7 +72,7 @@ def distill(
         folder=Path(images).resolve(),
         out=Path(out).resolve(),
         policy=policy or ('reinforce' if subfolders_are_classes else 'uniform'),
-        processes=processes,
+        gpus=gpus,
         epochs=epochs,
         image_size=image_size,
         batch_size=batch_size,
@@ -85,13 +88,13 @@ def distill(
 
 
 def _check(settings: Settings) -> None:
-    for name, least in (('processes', 1), ('epochs', 1), ('batch_size', 2), ('workers', 0)):
+    for name, least in (('gpus', 1), ('epochs', 1), ('batch_size', 2), ('workers', 0)):
         if (value := getattr(settings, name)) < least:
             raise UnusableInputError(f'{name}={value}: at least {least} is needed.')
     if not settings.folder.is_dir():
         raise UnusableInputError(f'There is no folder {str(settings.folder)!r}.')
-    if torch.cuda.is_available() and settings.processes > torch.cuda.device_count():
-        raise UnusableInputError(f'{settings.processes} GPUs: this machine has {torch.cuda.device_count()}.')
+    if torch.cuda.is_available() and settings.gpus > torch.cuda.device_count():
+        raise UnusableInputError(f'{settings.gpus} GPUs: this machine has {torch.cuda.device_count()}.')
     if settings.out == settings.folder:
         raise UnusableInputError('The results would go into the folder of the images. Give another one.')
 
@@ -105,10 +108,10 @@ def _look_at_images(settings: Settings, subfolders_are_classes: bool) -> FolderI
         shown = [f'\n  {name}: {why}' for name, why in list(images.unreadable.items())[:5]]
         left_out = f'{len(images.unreadable):,} cannot be read and are left out ({settings.out / UNREADABLE})'
         print(f'{left_out}:{"".join(shown)}', flush=True)
-    settings.batch_size = min(settings.batch_size, images.count // settings.processes)
+    settings.batch_size = min(settings.batch_size, images.count // settings.gpus)
     if settings.batch_size < 2:
         raise UnusableInputError(
-            f'{images.count} images are too few: at least {2 * settings.processes} are needed, 2 for each process.'
+            f'{images.count} images are too few: at least {2 * settings.gpus} are needed, 2 for each process.'
         )
     return images
 
@@ -141,19 +144,43 @@ def _write_config(settings: Settings, text: str) -> Training:
         raise UnusableInputError(
             f'{path} is not what these arguments give: it was written for others, or edited. Repeat the call as it '
             'was, or give another --out. An edited config is trained by: '
-            f'bash tools/dist_train.sh {path} {settings.processes}'
+            f'bash tools/dist_train.sh {path} {settings.gpus}'
         )
     write_text(path, text)
     return Training(TREE, str(path), Config.fromfile(path), str(settings.out / WORK_DIR))
 
 
 def _plan(settings: Settings, run: Training) -> list[Step]:
-    """Check, distil, publish, report."""
+    """Check, distil, publish, report; in this process, but for a training that takes several."""
     begun = any(Path(run.work_dir).glob('*.pth'))
-    student, report = settings.out / 'student', settings.out / 'report.html'
+    student, page = settings.out / 'student', settings.out / 'report.html'
+
+    def train_here() -> None:
+        train(prepare_config(run.path, {}, resume='auto'))
+
     return [
-        Step(TREE, [sys.executable, 'tools/train.py', run.path, '--dry-run'], begun),
-        Step(TREE, run.train_command(settings.processes), run.finished),
-        Step(TREE, [sys.executable, 'tools/publish_student.py', run.checkpoint, str(student)], student.is_dir()),
-        Step(TREE, [sys.executable, 'tools/report.py', run.work_dir, '--out', str(report)], report.is_file()),
+        Step(
+            TREE,
+            [sys.executable, 'tools/train.py', run.path, '--dry-run'],
+            begun,
+            lambda: dry_run(prepare_config(run.path, {})),
+        ),
+        Step(
+            TREE,
+            run.train_command(settings.gpus),
+            run.finished,
+            train_here if settings.gpus == 1 else None,
+        ),
+        Step(
+            TREE,
+            [sys.executable, 'tools/publish_student.py', run.checkpoint, str(student)],
+            student.is_dir(),
+            lambda: print(publish(run.checkpoint, student)),
+        ),
+        Step(
+            TREE,
+            [sys.executable, 'tools/report.py', run.work_dir, '--out', str(page)],
+            page.is_file(),
+            lambda: print(report([run.work_dir], page)),
+        ),
     ]

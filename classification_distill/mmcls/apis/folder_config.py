@@ -125,7 +125,7 @@ class Settings:
         folder: Folder of the images.
         out: Folder of the results.
         policy: ``'uniform'`` or ``'reinforce'``.
-        processes: GPUs; without GPUs, processes.
+        gpus: GPUs; without GPUs, processes.
         epochs: Length of the training.
         image_size: Side of the student's images in pixels.
         batch_size: Images of a process.
@@ -135,7 +135,7 @@ class Settings:
     folder: Path
     out: Path
     policy: str
-    processes: int
+    gpus: int
     epochs: int
     image_size: int
     batch_size: int
@@ -155,7 +155,7 @@ def config_text(settings: Settings, teacher: dict, student: Network, images: Fol
     labels = f'classes={str(settings.out / CLASSES)!r}' if images.classes else 'with_label=False'
     source = 'checkpoint' if 'checkpoint' in teacher else 'pretrained'
     return f"""# Written by tools/distill_folder.py. It trains again by, in {TREE}:
-# bash tools/dist_train.sh {settings.out / CONFIG} {settings.processes}
+# bash tools/dist_train.sh {settings.out / CONFIG} {settings.gpus}
 _base_ = {str(TREE / 'configs/_base_/policy_runtime.py')!r}
 work_dir = {str(settings.out / WORK_DIR)!r}
 {source} = {teacher[source]!r}

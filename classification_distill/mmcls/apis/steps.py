@@ -6,7 +6,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +74,13 @@ class Step:
         folder: Folder that it runs in.
         command: The program and its arguments.
         finished: Whether it has done its work before.
+        call: Does the same in this process; None starts one.
     """
 
     folder: Path
     command: list[str]
     finished: bool = False
+    call: Callable[[], object] | None = None
 
     def __str__(self) -> str:
         comment = '# ' if self.finished else ''
@@ -103,11 +106,19 @@ def _end_with_parent() -> None:
 
 def _run(step: Step) -> int:
     """Exit code of a command, which does not outlive this process."""
-    process = subprocess.Popen(
-        step.command, cwd=step.folder, preexec_fn=_end_with_parent if sys.platform == 'linux' else None
-    )
+    process = None
     try:
+        if step.call:
+            with chdir(step.folder):
+                step.call()
+            return 0
+        process = subprocess.Popen(
+            step.command, cwd=step.folder, preexec_fn=_end_with_parent if sys.platform == 'linux' else None
+        )
         return process.wait()
+    except RepFusionError as error:
+        raise StepError(f'{error}\nFailed: {step}\nOnce mended, the same call goes on there.') from error
     except KeyboardInterrupt:  # which the command got as well
-        process.wait()
+        if process:
+            process.wait()
         raise StepError(f'Interrupted: {step}\nThe same call goes on there.') from None

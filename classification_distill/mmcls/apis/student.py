@@ -99,7 +99,8 @@ def _build(settings: dict, state_dict: dict, problem: str) -> nn.Module:
         backbone.load_state_dict(state_dict)
     except RuntimeError as error:
         raise UnusableInputError(f'{problem}. {error}') from error
-    return backbone.eval()
+    backbone.eval()  # of MMPretrain's, it returns nothing
+    return backbone
 
 
 class NormalizedStudent(nn.Module):

@@ -75,21 +75,19 @@ def check(distillation: Training, downstream: Training, options: dict[str, str])
             raise UnusableInputError(f'{distillation.path} and {downstream.path} do not fit.\n{error}') from error
 
 
-def plan(
-    distillation: Training, downstream: Training, options: dict[str, str], processes: int, amp: bool
-) -> list[Step]:
+def plan(distillation: Training, downstream: Training, options: dict[str, str], gpus: int, amp: bool) -> list[Step]:
     """Distil, train, test."""
     folder = ['--work-dir', downstream.work_dir]
     settings = ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
     metrics = ['--out', f'{downstream.work_dir}/metrics.json']
     return [
-        Step(distillation.tree, distillation.train_command(processes, *['--amp'] * amp), distillation.finished),
-        Step(downstream.tree, downstream.train_command(processes, *folder, *settings), downstream.finished),
-        Step(downstream.tree, downstream.test_command(processes, *folder, *metrics)),
+        Step(distillation.tree, distillation.train_command(gpus, *['--amp'] * amp), distillation.finished),
+        Step(downstream.tree, downstream.train_command(gpus, *folder, *settings), downstream.finished),
+        Step(downstream.tree, downstream.test_command(gpus, *folder, *metrics)),
     ]
 
 
-def transfer(distill_config: str, downstream_config: str, processes: int = 1, amp: bool = False) -> Path:
+def transfer(distill_config: str, downstream_config: str, gpus: int = 1, amp: bool = False) -> Path:
     """Distil, then train and test a downstream model from the student.
 
     What is finished is skipped, what was interrupted goes on.
@@ -97,7 +95,7 @@ def transfer(distill_config: str, downstream_config: str, processes: int = 1, am
     Args:
         distill_config: Config that distils.
         downstream_config: Config of any tree that loads a student.
-        processes: Number of GPUs; without GPUs, of processes.
+        gpus: Number of GPUs; without GPUs, of processes.
         amp: Whether to distil in mixed precision, on GPUs.
 
     Returns:
@@ -118,6 +116,6 @@ def transfer(distill_config: str, downstream_config: str, processes: int = 1, am
     check(distillation, downstream, options)
     print('The data of both is there, and the student fits.')
     work_dir = downstream.tree / downstream.work_dir
-    run_steps(plan(distillation, downstream, options, processes, amp), work_dir / 'commands.sh')
+    run_steps(plan(distillation, downstream, options, gpus, amp), work_dir / 'commands.sh')
     print(f'{work_dir}: {downstream.checkpoint.rpartition("/")[2]}, metrics.json, commands.sh')
     return work_dir

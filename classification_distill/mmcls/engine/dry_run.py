@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -159,7 +160,8 @@ def dry_run(config: Config, allow_partial_init: bool = False) -> None:
         for unused in resolve_checkpoint(config):
             print(unused)
     with tempfile.TemporaryDirectory(prefix='dry_run_') as folder:
-        config.merge_from_dict({'work_dir': folder, 'log_level': 'ERROR'})
+        # MMEngine's loggers are known by name: one of the training that follows must not be taken for this one's.
+        config.merge_from_dict({'work_dir': folder, 'log_level': 'ERROR', 'experiment_name': Path(folder).name})
         with _collect_errors(problems):
             _replace_loop(config)
             find_class('optim_wrapper.optimizer', config.optim_wrapper.optimizer, OPTIMIZERS)

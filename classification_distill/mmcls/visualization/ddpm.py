@@ -1,27 +1,28 @@
 """What a DDPMTrainer shows while it trains, and what it leaves at the end."""
 
-import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers import DDPMPipeline
 from mmengine.dist import master_only
 from mmengine.hooks import EMAHook, Hook
 from mmpretrain.registry import HOOKS
 from torchvision.utils import make_grid
 
 from ..engine.terminal import AT_TERMINAL
-from ..weights import unwrap
+from ..weights import remove, unwrap, written_whole
+
+if TYPE_CHECKING:
+    from diffusers import DDPMPipeline
 
 
-def _trained_pipeline(runner) -> DDPMPipeline:
+def _trained_pipeline(runner) -> 'DDPMPipeline':
     """The pipeline of the EMA weights where the run keeps them, else of the model's own."""
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
             return hook.ema_model.module.pipeline()
-    model = unwrap(runner.model)
-    return model.pipeline()
+    return unwrap(runner.model).pipeline()
 
 
 @HOOKS.register_module()
@@ -69,9 +70,7 @@ class DDPMPipelineHook(Hook):
     @master_only
     def after_train(self, runner) -> None:
         target = Path(runner.work_dir, self.folder)
-        partial = target.with_name(target.name + '.partial')
-        shutil.rmtree(partial, ignore_errors=True)
-        _trained_pipeline(runner).save_pretrained(partial)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        with written_whole(target) as partial:
+            _trained_pipeline(runner).save_pretrained(partial)
+            remove(target)  # a folder takes no other's name
         runner.logger.info(f'Saved the diffusion model as a diffusers pipeline: {target}', extra=AT_TERMINAL)

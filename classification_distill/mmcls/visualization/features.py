@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
@@ -37,14 +35,23 @@ def pca_colors(maps: Sequence[Tensor]) -> list[np.ndarray]:
     """
     tokens = [m.movedim(1, -1).flatten(0, 2) for m in maps]  # (N * h * w, C)
     centred = [t.float() - t.float().mean(0) for t in tokens]
-    points = torch.cat([t / t.std().clamp_min(1e-12) for t in centred]).cpu().numpy()
-    components = PCA(min(3, *points.shape), random_state=0).fit_transform(points)
-    colors = np.zeros((len(points), 3))
+    components = _principal_components(torch.cat([t / t.std().clamp_min(1e-12) for t in centred]))
+    colors = np.zeros((len(components), 3))
     low, high = np.percentile(components, (2, 98), axis=0)
     colors[:, : components.shape[1]] = (components - low) / np.maximum(high - low, 1e-12)
     pixels = (colors.clip(0, 1) * 255).round().astype(np.uint8)
     parts = np.split(pixels, np.cumsum([len(t) for t in tokens])[:-1])
     return [part.reshape(m.shape[0], *m.shape[2:], 3) for part, m in zip(parts, maps, strict=True)]
+
+
+def _principal_components(points: Tensor, count: int = 3) -> np.ndarray:
+    """Coordinates ``(N, count)`` of ``points (N, C)`` along the directions of their largest variances."""
+    points = points.double().cpu() if points.device.type == 'mps' else points.double()
+    points = points - points.mean(0)
+    directions = torch.linalg.eigh(points.T @ points).eigenvectors.flip(1)[:, :count]  # of ascending variances
+    # An eigenvector's sign is arbitrary: its largest entry is positive.
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    return (points @ (directions * largest.sign())).cpu().numpy()
 
 
 @torch.no_grad()
@@ -146,6 +153,8 @@ def draw_grid(columns: Sequence[np.ndarray], titles: Sequence[str], labels: Sequ
     """Columns of pictures ``(N, h, w, 3)`` under their titles, a label a row, as one picture."""
     tiles = [F.interpolate(torch.from_numpy(column).movedim(-1, 1), (TILE, TILE)) for column in columns]
     grid = make_grid(torch.stack(tiles, 1).flatten(0, 1), len(columns), padding=2).movedim(0, -1).numpy()
+    from matplotlib.figure import Figure
+
     rows = len(labels)
     width, height = 0.8 + 0.9 * len(columns), 0.4 + 0.9 * rows  # inches; the same whatever the labels say
     figure = Figure(figsize=(width, height))

@@ -3,18 +3,20 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ..weights import unwrap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 
 def read_histogram(path: Path) -> list[dict]:
@@ -23,14 +25,14 @@ def read_histogram(path: Path) -> list[dict]:
     return list({row['iter']: row for row in map(json.loads, whole_lines)}.values())
 
 
-def draw_through_training(axes: Axes, shares: np.ndarray, last_iter: int, num_timesteps: int) -> AxesImage:
+def draw_through_training(axes: 'Axes', shares: np.ndarray, last_iter: int, num_timesteps: int) -> 'AxesImage':
     """Draw the share of images that each timestep is chosen for, ``(intervals, bins)``, as a heat map."""
     extent = (0, last_iter, 0, num_timesteps)
     axes.set(xlabel='iteration', ylabel='timestep t')
     return axes.imshow(shares.T, origin='lower', aspect='auto', extent=extent, vmin=0, interpolation='nearest')
 
 
-def draw_by_class(axes: Axes, shares: np.ndarray, classes: list[str], num_timesteps: int) -> AxesImage:
+def draw_by_class(axes: 'Axes', shares: np.ndarray, classes: list[str], num_timesteps: int) -> 'AxesImage':
     """Draw the share of a class's images that each timestep is chosen for, ``(classes, bins)``, as a heat map."""
     extent = (0, num_timesteps, len(classes) - 0.5, -0.5)
     axes.set(xlabel='timestep t', ylabel='class')
@@ -44,8 +46,10 @@ def shares_of(counts: np.ndarray) -> np.ndarray:
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def rasterize(figure: Figure) -> np.ndarray:
+def rasterize(figure: 'Figure') -> np.ndarray:
     """The figure as a visualizer takes it: RGB pixels ``(h, w, 3)``, uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -113,6 +117,8 @@ class TimestepHistogramHook(Hook):
             self._draw(runner, 'timesteps_by_class', draw_by_class, shares_of(counts), self._classes)
 
     def _draw(self, runner, name: str, draw: Callable, *arguments) -> None:
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(5, 3), layout='constrained')
         figure.colorbar(draw(figure.subplots(), *arguments, self._num_timesteps), label='share of images')
         runner.visualizer.add_image(name, rasterize(figure), step=runner.iter + 1)

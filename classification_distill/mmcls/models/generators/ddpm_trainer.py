@@ -1,13 +1,17 @@
 """Training of a small diffusion model, for people whose domain has none."""
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from mmengine.model import BaseModel
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..images import check_diffusion_range, to_diffusion_range
+
+if TYPE_CHECKING:
+    from diffusers import DDPMPipeline
 
 
 @MODELS.register_module()
@@ -22,6 +26,8 @@ class DDPMTrainer(BaseModel):
 
     def __init__(self, unet: dict, scheduler: dict | None = None, data_preprocessor: dict | None = None):
         super().__init__(data_preprocessor={'type': 'ClsDataPreprocessor'} | dict(data_preprocessor or {}))
+        from diffusers import DDPMScheduler, UNet2DModel
+
         self.unet = UNet2DModel(**unet)
         self.scheduler = DDPMScheduler(**(scheduler or {}))
         self._range_checked = False
@@ -39,6 +45,8 @@ class DDPMTrainer(BaseModel):
         predicted = self.unet(self.scheduler.add_noise(images, noise, t), t).sample
         return {'loss_noise': F.mse_loss(predicted.float(), noise)}
 
-    def pipeline(self) -> DDPMPipeline:
+    def pipeline(self) -> 'DDPMPipeline':
         """The diffusers pipeline around the model's own U-Net."""
+        from diffusers import DDPMPipeline
+
         return DDPMPipeline(self.unet, self.scheduler)

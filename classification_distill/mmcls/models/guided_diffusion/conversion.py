@@ -3,15 +3,17 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from ...errors import MissingFileError, UnusableInputError
 from ...weights import load_checkpoint, written_whole
-from .adm_unet import ADMUNet2DModel
 from .variants import VARIANTS, ADMVariant, get_variant
+
+if TYPE_CHECKING:
+    from diffusers import DDPMPipeline, UNet2DModel
 
 _RES_BLOCK = {
     'in_layers.0': 'norm1',
@@ -23,7 +25,7 @@ _RES_BLOCK = {
 }
 
 
-def load_guided_diffusion(checkpoint: str | Path, variant: str | dict) -> DDPMPipeline:
+def load_guided_diffusion(checkpoint: str | Path, variant: str | dict) -> 'DDPMPipeline':
     """Load a checkpoint of guided-diffusion as a diffusers pipeline, in float32 on the CPU.
 
     Args:
@@ -34,6 +36,8 @@ def load_guided_diffusion(checkpoint: str | Path, variant: str | dict) -> DDPMPi
         FileNotFoundError: When there is no such file.
         ValueError: When the file is damaged, holds more than tensors, or is not of this variant.
     """
+    from diffusers import DDPMPipeline, DDPMScheduler
+
     architecture = get_variant(variant)
     weights = _read_tensors(checkpoint)
     unet = build_unet(architecture)
@@ -59,7 +63,7 @@ def choose_variant(checkpoint: Path, variant: str | None) -> str | dict:
     return published[checkpoint.stem]
 
 
-def convert(checkpoint: Path, folder: Path, variant: str | None = None) -> DDPMPipeline:
+def convert(checkpoint: Path, folder: Path, variant: str | None = None) -> 'DDPMPipeline':
     """Write a checkpoint of guided-diffusion as the folder of a diffusers pipeline, once.
 
     Raises:
@@ -73,8 +77,12 @@ def convert(checkpoint: Path, folder: Path, variant: str | None = None) -> DDPMP
     return pipeline
 
 
-def build_unet(architecture: ADMVariant) -> UNet2DModel:
+def build_unet(architecture: ADMVariant) -> 'UNet2DModel':
     """The architecture without weights, on the meta device; a plain ``UNet2DModel`` wherever that can express it."""
+    from diffusers import UNet2DModel
+
+    from .adm_unet import ADMUNet2DModel
+
     config = architecture.unet_config()
     adjusted = 'num_attention_heads' in config or 'timestep_channels' in config
     with torch.device('meta'):
@@ -164,7 +172,7 @@ def _read_tensors(checkpoint: str | Path) -> dict[str, Tensor]:
     return dict(weights)
 
 
-def _misfit(weights: Mapping[str, Tensor], architecture: ADMVariant, unet: UNet2DModel) -> str | None:
+def _misfit(weights: Mapping[str, Tensor], architecture: ADMVariant, unet: 'UNet2DModel') -> str | None:
     """Why the weights cannot be this architecture's, before one of them is copied."""
     given, expected = sum(w.numel() for w in weights.values()), unet.num_parameters()
     if given != expected:

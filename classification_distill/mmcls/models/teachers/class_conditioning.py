@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
-from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
 
@@ -52,6 +51,8 @@ class ClassConditioning:
         if tuple(classes) == tuple(IMAGENET_CATEGORIES):
             self._teacher_classes = torch.arange(len(classes))
             return
+        from timm.data import ImageNetInfo
+
         index = {wordnet_id: label for label, wordnet_id in enumerate(ImageNetInfo('imagenet-1k').label_names())}
         if unknown := [name for name in classes if name not in index]:
             raise ValueError(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from diffusers import DDPMPipeline
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
@@ -38,7 +37,7 @@ class DiffusersTeacher(UNetTeacher):
     """
 
     def __init__(self, pretrained: str, layers: Sequence[str] = (MIDDLE,), **options):
-        pipeline = load_pipeline(pretrained, DDPMPipeline, {'unet': ('UNet2DModel', 'ADMUNet2DModel')})
+        pipeline = load_pipeline(pretrained, 'DDPMPipeline', {'unet': ('UNet2DModel', 'ADMUNet2DModel')})
         if pipeline.unet.config.in_channels != 3:
             raise ValueError(
                 f'teacher.pretrained={pretrained!r} takes {pipeline.unet.config.in_channels} channels; '

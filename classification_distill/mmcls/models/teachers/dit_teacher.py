@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from diffusers import DiTPipeline
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
@@ -31,7 +30,7 @@ class DiTTeacher(LatentDiffusionTeacher):
 
     def __init__(self, pretrained: str, layers: Sequence[str] = ('transformer_blocks.13',), **options):
         networks = {'transformer': ('DiTTransformer2DModel', 'Transformer2DModel'), 'vae': 'AutoencoderKL'}
-        pipeline = load_pipeline(pretrained, DiTPipeline, networks)
+        pipeline = load_pipeline(pretrained, 'DiTPipeline', networks)
         # DiT was trained with frequencies 10000^(-i / half); diffusers (0.42) computes 10000^(-i / (half - 1)), which
         # moves the embedding by a third of its length at t = 261, and by all of it at t = 999.
         for block in pipeline.transformer.transformer_blocks:

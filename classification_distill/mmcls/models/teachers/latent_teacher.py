@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from diffusers import LDMPipeline
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
@@ -68,7 +67,7 @@ class LatentTeacher(LatentDiffusionTeacher):
 
     def __init__(self, pretrained: str, layers: Sequence[str] = (MIDDLE,), **options):
         pipeline = load_pipeline(
-            pretrained, LDMPipeline, {'unet': 'UNet2DModel', 'vqvae': ('VQModel', 'AutoencoderKL')}
+            pretrained, 'LDMPipeline', {'unet': 'UNet2DModel', 'vqvae': ('VQModel', 'AutoencoderKL')}
         )
         super().__init__(pipeline.unet, pipeline.vqvae, pipeline.scheduler, layers, **options)
 

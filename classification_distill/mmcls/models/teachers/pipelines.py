@@ -4,22 +4,23 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from diffusers import DiffusionPipeline
-from huggingface_hub import model_info, try_to_load_from_cache
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 _COPY = 'Check the spelling; without a network, copy the pipeline folder to this machine and give its path.'
 _TRAIN_FIRST = 'A training by a config of configs/teacher writes such a folder, pipeline, into its work directory.'
 
 
 def load_pipeline(
-    pretrained: str, pipeline_class: type[DiffusionPipeline], networks: dict[str, str | tuple[str, ...]], **components
-) -> DiffusionPipeline:
+    pretrained: str, pipeline_class: str, networks: dict[str, str | tuple[str, ...]], **components
+) -> 'DiffusionPipeline':
     """Load a pipeline from a folder or the hub.
 
     Args:
         pretrained: Hub id, or the folder of a saved pipeline (``model_index.json`` and what it names).
-        pipeline_class: How to load it.
+        pipeline_class: Name of diffusers' class that loads it.
         networks: The class, or classes, that each component must have, checked before any weight is loaded.
         components: Components to use instead of the pipeline's own; None leaves one out.
 
@@ -27,9 +28,15 @@ def load_pipeline(
         FileNotFoundError: When ``pretrained`` is a folder without a pipeline, or cannot be fetched from the hub.
         ValueError: When a component is of another class.
     """
+    import diffusers
+
+    # diffusers finds a component of another library only where its module has been imported.
+    from ..guided_diffusion import adm_unet  # noqa: F401
+
+    load = getattr(diffusers, pipeline_class)
     with _explained(pretrained):
-        _check_family(pretrained, pipeline_class, networks)
-        return pipeline_class.from_pretrained(pretrained, **components)
+        _check_family(pretrained, load, networks)
+        return load.from_pretrained(pretrained, **components)
 
 
 # Of the classes whose components are the same, the one that the teacher loads, and the others.
@@ -54,6 +61,8 @@ def find_teacher_type(pretrained: str) -> str:
         FileNotFoundError: As ``load_pipeline``.
         ValueError: When no teacher reads such a pipeline.
     """
+    from diffusers import DiffusionPipeline
+
     with _explained(pretrained):
         index = DiffusionPipeline.load_config(pretrained)
     kind = index.get('_class_name')
@@ -89,6 +98,8 @@ def _explained(pretrained: str) -> Iterator[None]:
 
 def _ask_hub(pretrained: str) -> None:
     """Once, where nothing is cached: diffusers tries for half a minute to reach a hub that cannot be reached."""
+    from huggingface_hub import model_info, try_to_load_from_cache
+
     try:
         if try_to_load_from_cache(pretrained, 'model_index.json') is None:
             model_info(pretrained, timeout=10)
@@ -104,7 +115,7 @@ def _root_cause(error: BaseException) -> str:
 
 
 def _check_family(
-    pretrained: str, pipeline_class: type[DiffusionPipeline], networks: dict[str, str | tuple[str, ...]]
+    pretrained: str, pipeline_class: type['DiffusionPipeline'], networks: dict[str, str | tuple[str, ...]]
 ) -> None:
     index = pipeline_class.load_config(pretrained)
     held = {name: entry[1] for name, entry in index.items() if isinstance(entry, list | tuple)}

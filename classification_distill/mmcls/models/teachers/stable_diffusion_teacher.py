@@ -1,15 +1,18 @@
 """Text-conditional latent diffusion, given the empty prompt."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import StableDiffusionPipeline
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from .diffusers_teacher import MIDDLE
 from .latent_teacher import LatentDiffusionTeacher
 from .pipelines import load_pipeline
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 
 @MODELS.register_module()
@@ -29,7 +32,7 @@ class StableDiffusionTeacher(LatentDiffusionTeacher):
     def __init__(self, pretrained: str, layers: Sequence[str] = (MIDDLE,), **options):
         pipeline = load_pipeline(
             pretrained,
-            StableDiffusionPipeline,
+            'StableDiffusionPipeline',
             {'unet': 'UNet2DConditionModel', 'vae': 'AutoencoderKL', 'text_encoder': 'CLIPTextModel'},
             safety_checker=None,
             feature_extractor=None,
@@ -52,7 +55,7 @@ class StableDiffusionTeacher(LatentDiffusionTeacher):
 
 
 @torch.no_grad()
-def _embed_empty_prompt(pipeline: StableDiffusionPipeline) -> Tensor:
+def _embed_empty_prompt(pipeline: 'StableDiffusionPipeline') -> Tensor:
     """``(1, tokens, D)``"""
     tokens = pipeline.tokenizer(
         '', padding='max_length', max_length=pipeline.tokenizer.model_max_length, return_tensors='pt'
