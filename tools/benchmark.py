@@ -22,7 +22,6 @@ def main() -> None:
     data.add_argument('--entries', type=int, default=1_300_000, help='length of the list (%(default)s)')
     data.add_argument('--workers', type=int, nargs='+', default=[1, 2, 4], help='worker processes (%(default)s)')
     data.add_argument('--step-ms', type=float, default=150, help='length of the step to keep up with (%(default)s)')
-    data.add_argument('--batches', type=int, default=30, help='batches a measurement (%(default)s)')
     data.add_argument('--folder', type=Path, help='where to make the files: the disk that is measured')
     scaling = commands.add_parser('scaling', help='training on many GPUs, on paper')
     scaling.add_argument('--gpus', type=int, nargs='+', default=[1, 8, 64, 512], help='numbers of GPUs (%(default)s)')

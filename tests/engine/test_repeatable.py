@@ -1,8 +1,10 @@
 """A resumed run sees each image as often as one that was never stopped, and the config's own functions are kept."""
 
 from collections import Counter
+from typing import ClassVar
 
 import pytest
+import torch
 from mmcls.engine.repeatable import EpochPositionHook, IterationSeedHook
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS
@@ -31,6 +33,44 @@ def train(work_dir, stop_after=None, **settings):
     except KeyboardInterrupt:
         runner.save_checkpoint(str(work_dir), 'stopped.pth', meta={'epoch': runner.epoch, 'iter': stop_after})
     return watch.seen
+
+
+class Draws(torch.utils.data.Dataset):
+    """Each image is a random number."""
+
+    metainfo: ClassVar[dict] = {}
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        return {'inputs': torch.randint(10**9, (1,))}
+
+
+@pytest.mark.parametrize('images_a_batch', [2, 8])  # five batches for two workers, or two
+def test_workers_that_outlive_an_epoch_draw_as_others_do(tmp_path, images_a_batch):
+    def draws(persistent, stop_after=None, **settings):
+        train_settings = {
+            'dataset': Draws(),
+            'batch_size': images_a_batch,
+            'num_workers': 3,
+            'persistent_workers': persistent,
+        }
+        watch = Watch(stop_after)
+        hooks = [EpochPositionHook(), IterationSeedHook(), watch]
+        more = {'randomness': {'seed': 3}} | settings
+        runner = small_runner(tmp_path, epochs=3, custom_hooks=hooks, train=train_settings, **more)
+        try:
+            runner.train()
+        except KeyboardInterrupt:
+            runner.save_checkpoint(str(tmp_path), 'stopped.pth', meta={'epoch': runner.epoch, 'iter': stop_after})
+        return watch.seen
+
+    whole = draws(False)
+    assert len(set(whole)) == 30
+    assert draws(True) == whole
+    begun = draws(True, stop_after=3)
+    assert begun + draws(True, load_from=str(tmp_path / 'stopped.pth'), resume=True) == whole
 
 
 class Pairs:

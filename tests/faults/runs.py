@@ -60,7 +60,6 @@ def _train(command: list[str], log: str, variables: dict[str, str]) -> None:
     for stream in (sys.stdout, sys.stderr):
         os.dup2(file.fileno(), stream.fileno())
     sys.argv = command
-    sys.path.insert(0, str(Path(__file__).parent))
     import fault_hooks  # noqa: F401
 
     runpy.run_path(command[0], run_name='__main__')

@@ -34,7 +34,7 @@ def test_probing_counts_images(digits, pipeline_folder, tmp_path, monkeypatch):
 
 
 def test_publishing_counts_files(tmp_path, monkeypatch):
-    import publish_student
+    from mmcls.apis.publish import write_folder
     from mmcls.apis.student import Student
     from mmpretrain.registry import MODELS
 
@@ -43,7 +43,7 @@ def test_publishing_counts_files(tmp_path, monkeypatch):
     backbone.eval()
     student = Student(backbone, settings, {'model': {'type': 'RepFusion'}}, tmp_path / 'epoch_1.pth', 1, 1, False)
     terminal = watch(monkeypatch)
-    publish_student.publish(student, tmp_path / 'student', ['pth', 'safetensors'], 8)
+    write_folder(student, tmp_path / 'student', ['pth', 'safetensors'], 8)
     last = terminal.getvalue().split('\r')[-1]
     assert last.startswith('writing pth: 100%')
     assert '2/2' in last

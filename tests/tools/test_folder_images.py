@@ -2,6 +2,7 @@
 
 import pytest
 from mmcls.apis.folder_images import list_images
+from mmcls.errors import UnusableInputError
 from PIL import Image
 
 
@@ -9,18 +10,18 @@ def test_folders_without_images_or_classes(tmp_path):
     out, folder = tmp_path / 'out', tmp_path / 'folder'
     out.mkdir()
     (folder / 'one').mkdir(parents=True)
-    with pytest.raises(SystemExit, match=r'folder holds no images: expected files that end in \.jpg'):
+    with pytest.raises(UnusableInputError, match=r'folder holds no images: expected files that end in \.jpg'):
         list_images(folder, out, False)
     (folder / 'one' / '0.jpg').touch()
-    with pytest.raises(SystemExit, match=r'None of the 1 images in .* can be read'):
+    with pytest.raises(UnusableInputError, match=r'None of the 1 images in .* can be read'):
         list_images(folder, out, False)
     (out / 'unreadable.txt').unlink()
     Image.new('RGB', (8, 8)).save(folder / 'one' / '0.jpg')
-    with pytest.raises(SystemExit, match="one subfolder alone, 'one'"):
+    with pytest.raises(UnusableInputError, match="one subfolder alone, 'one'"):
         list_images(folder, out, True)
     Image.new('RGB', (8, 8)).save(folder / '1.png')
     (out / 'images.txt').unlink(missing_ok=True)
-    with pytest.raises(SystemExit, match=r'1 images lie in no subfolder of .* \(1\.png\)'):
+    with pytest.raises(UnusableInputError, match=r'1 images lie in no subfolder of .* \(1\.png\)'):
         list_images(folder, out, True)
     (out / 'distillation').mkdir()
     assert list_images(folder, out, False).count == 2

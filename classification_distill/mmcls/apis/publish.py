@@ -115,7 +115,7 @@ def publish(
     image_size = image_size or find_image_size(student.config)
     if image_size is None:
         raise UnusableInputError('The training pipeline does not say how large its images are. Give --image-size.')
-    _write(student, folder, formats, image_size)
+    write_folder(student, folder, formats, image_size)
     weights = 'averaged (EMA) weights' if student.averaged else 'weights'
     return (
         f'{folder}: {type(student.backbone).__name__}, {len(student.backbone.state_dict())} tensors, {weights} of '
@@ -124,7 +124,7 @@ def publish(
 
 
 @torch.no_grad()
-def _write(student: Student, folder: Path, formats: Sequence[str], image_size: int) -> None:
+def write_folder(student: Student, folder: Path, formats: Sequence[str], image_size: int) -> None:
     images = torch.randn(3, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     with written_whole(folder) as partial:
         partial.mkdir()

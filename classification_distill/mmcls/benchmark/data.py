@@ -79,7 +79,7 @@ def images_per_core(config: Config, count: int = 200) -> float:
 
 
 def measure(
-    config: Config, entries: int, workers: list[int], step: float, batches: int, folder: Path | None = None
+    config: Config, entries: int, workers: list[int], step: float, folder: Path | None = None, batches: int = 30
 ) -> list[dict]:
     """Measure the config's training set and pipeline, with the files found by folder and by an annotation file.
 

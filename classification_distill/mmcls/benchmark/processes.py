@@ -12,6 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.model import MMDistributedDataParallel
 
+from ..weights import load_checkpoint
 from .step import Step, ways
 
 STEPS = 3  # in a turn
@@ -35,7 +36,7 @@ def measure(model: dict, batch_size: int, processes: int, rounds: int) -> list[d
     with tempfile.TemporaryDirectory() as folder:
         arguments = (model, batch_size, processes, rounds, folder, context.Barrier(processes))
         mp.spawn(_work, arguments, nprocs=processes)
-        ranks = [torch.load(Path(folder, f'{rank}.pt')) for rank in range(processes)]
+        ranks = [load_checkpoint(Path(folder, f'{rank}.pt')) for rank in range(processes)]
     rows = []
     for way in ranks[0]:
         working = [rank[way] for rank in ranks if way in rank]

@@ -63,8 +63,8 @@ def _strings(node: Any, path: str) -> Iterator[tuple[str, str]]:
 
 RUN_HOOKS = {
     'pretrained_weights': 'PretrainedWeightsHook',
+    'epoch_position': 'EpochPositionHook',  # first: the seeds follow from where the epoch goes on
     'iteration_seed': 'IterationSeedHook',
-    'epoch_position': 'EpochPositionHook',
     'interruption': 'InterruptionHook',
     'finite_loss': 'FiniteLossHook',
     'data_errors': 'DataErrorHook',

@@ -1,5 +1,6 @@
 """Random draws that follow from the seed, the iteration and the rank, so that no checkpoint need hold random states."""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,23 +24,20 @@ class IterationSeedHook(Hook):
 
     A run resumed at any iteration then draws the same augmentations, timesteps and noise as one that was never stopped,
     whatever the number of workers. The sampler's order is its own, of which EpochPositionHook keeps the seed.
-
-    Raises:
-        ValueError: When workers outlive the sampler's order: they would not learn at which iteration they are.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train_epoch(self, runner) -> None:
         loader = runner.train_dataloader
-        if loader.num_workers and loader.persistent_workers and not isinstance(loader.sampler, InfiniteSampler):
-            raise ValueError(
-                'IterationSeedHook: set train_dataloader.persistent_workers=False, use InfiniteSampler, or remove the '
-                'hook (default_hooks.iteration_seed=None).'
-            )
         if not isinstance(loader.collate_fn, _BatchSeeds):
             loader.collate_fn = _BatchSeeds(loader.collate_fn, loader.worker_init_fn, runner.seed)
             loader.worker_init_fn = loader.collate_fn.begin
+        sampler = getattr(loader.batch_sampler, 'sampler', None)
+        seen = sampler.num_seen // loader.batch_sampler.batch_size if isinstance(sampler, _Rest) else 0
+        endless = isinstance(sampler, InfiniteSampler) or sampler is None
+        loader.collate_fn.length = math.inf if endless else len(loader)
+        loader.collate_fn.end = runner.iter + loader.collate_fn.length - seen
         self._next(runner, runner.iter)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
@@ -62,7 +60,13 @@ class IterationSeedHook(Hook):
 class _BatchSeeds:
     """Seeds a worker for its first batch as ``worker_init_fn``, and for the next after each batch as ``collate_fn``.
 
-    The batches go round the workers.
+    The batches go round the workers, at the start of each epoch from the first on: workers that outlive an epoch
+    (``persistent_workers``) are not told of the next one, but know when it begins.
+
+    Attributes:
+        iteration: That of the next batch.
+        end: That of the first batch of the next epoch.
+        length: Batches of an epoch.
     """
 
     def __init__(self, collate: Callable, worker_init_fn: Callable[[int], None] | None, seed: int):
@@ -71,19 +75,24 @@ class _BatchSeeds:
         self.seed = seed
         self.rank = get_rank()
         self.iteration = 0
+        self.length = self.end = math.inf
 
     def begin(self, worker_id: int) -> None:
         if self.worker_init_fn:  # first, because MMEngine's own seeds the generators as well
             self.worker_init_fn(worker_id)
-        self.iteration += worker_id
-        seed_draws(self.seed, self.iteration, DATA, self.rank)
+        self._go_to(self.iteration + worker_id, worker_id)
 
     def __call__(self, samples: Sequence):
         batch = self.collate(samples)
         if worker := get_worker_info():
-            self.iteration += worker.num_workers
-            seed_draws(self.seed, self.iteration, DATA, self.rank)
+            self._go_to(self.iteration + worker.num_workers, worker.id)
         return batch
+
+    def _go_to(self, iteration: int, worker_id: int) -> None:
+        if iteration >= self.end:
+            iteration, self.end = self.end + worker_id, self.end + self.length
+        self.iteration = iteration
+        seed_draws(self.seed, self.iteration, DATA, self.rank)
 
 
 def seed_draws(seed: int, iteration: int, purpose: int, rank: int | None = None) -> None:
