@@ -42,7 +42,7 @@ def find_class(part: str, config: Mapping, registry: Registry = MODELS) -> Calla
     found = registry.get(kind) if isinstance(kind, str) else None
     if found is None:
         near = difflib.get_close_matches(str(kind), registry.module_dict, n=3)
-        raise ValueError(f'{part}.type={kind!r} is not registered. Near ones: {", ".join(near) or "none"}.')
+        raise UnusableInputError(f'{part}.type={kind!r} is not registered. Near ones: {", ".join(near) or "none"}.')
     return found
 
 

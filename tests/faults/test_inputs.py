@@ -30,7 +30,7 @@ def test_a_damaged_image_is_named_and_the_run_goes_on_once_it_is_mended(options,
     for damaged in (b'', b'no image'):
         image.write_bytes(damaged)
         output = train(DISTILL, copied, options + data, '--resume', code=1)
-        assert f'DataError: img_path={image} could not be loaded' in output
+        assert f'SampleError: img_path={image} could not be loaded' in output
         assert 'Pin memory' not in output
         assert [path.name for path in copied.glob('*.pth*')] == ['epoch_2.pth']
     image.write_bytes(content)

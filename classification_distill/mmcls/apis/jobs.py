@@ -20,7 +20,7 @@ from threading import Thread
 from mmengine.config import Config
 
 from ..configs import ROOT
-from ..errors import RepFusionError
+from ..errors import RepFusionError, UnusableInputError
 from ..weights import write_text
 
 NO_PART_OF_A_RUN = ('apis', 'benchmark', 'demo')
@@ -194,7 +194,9 @@ def _check_needs(waiting: list[Job]) -> None:
     started = {job.work_dir for job in waiting}
     for job in waiting:
         if missing := [need.name for need in job.needs if need.work_dir not in started and not need.done]:
-            raise ValueError(f'{job.name} needs {missing}, which are neither done nor among the jobs: see in_order().')
+            raise UnusableInputError(
+                f'{job.name} needs {missing}, which are neither done nor among the jobs: see in_order().'
+            )
 
 
 def _start(job: Job) -> BaseProcess:

@@ -21,6 +21,7 @@ from mmpretrain.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
 from ..configs import is_a, type_name
+from ..errors import UnusableInputError
 from .step import resident
 
 CLASSES = 1000  # MMPretrain's ImageNet wants as many folders
@@ -34,7 +35,7 @@ def check(config: Config) -> None:
     """Raise ValueError for a config whose training set is not a list of files."""
     dataset = config.train_dataloader.dataset
     if not is_a(dataset, CustomDataset, DATASETS):
-        raise ValueError(
+        raise UnusableInputError(
             f'its training set {type_name(dataset)} is none of files in folders, as CustomDataset and ImageNet are.'
         )
 

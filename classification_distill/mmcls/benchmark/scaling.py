@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from mmengine.config import Config
 
 from ..configs import type_name
+from ..errors import UnusableInputError
 from .data import images_per_core
 from .shapes import TEACHERS, count
 
@@ -123,11 +124,11 @@ QUANTITIES = {
 def check(config: Config, assume: dict) -> None:
     """Raise ValueError where the data set or the teacher is not known here, or ``assume`` names something else."""
     if type_name(config.train_dataloader.dataset) not in DATA_SETS:
-        raise ValueError(f'its training set is none of {", ".join(DATA_SETS)}, whose sizes are known here.')
+        raise UnusableInputError(f'its training set is none of {", ".join(DATA_SETS)}, whose sizes are known here.')
     if type_name(config.model.teacher) not in TEACHERS:
-        raise ValueError(f'its teacher is none of {", ".join(TEACHERS)}.')
+        raise UnusableInputError(f'its teacher is none of {", ".join(TEACHERS)}.')
     if unknown := assume.keys() - asdict(Assumptions()).keys():
-        raise ValueError(f'--assume knows {", ".join(asdict(Assumptions()))}, not {", ".join(unknown)}.')
+        raise UnusableInputError(f'--assume knows {", ".join(asdict(Assumptions()))}, not {", ".join(unknown)}.')
 
 
 def measure(config: Config, gpus: list[int], assume: dict) -> tuple[dict, list[dict]]:

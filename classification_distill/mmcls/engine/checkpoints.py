@@ -11,7 +11,7 @@ from mmengine.hooks import CheckpointHook
 from mmpretrain.registry import HOOKS
 from torch import nn
 
-from ..errors import RepFusionError
+from ..errors import MissingFileError, RepFusionError
 from ..weights import find_damage, remove, unwrap, written_whole
 
 BACKEND = {'backend': 'atomic'}
@@ -192,7 +192,7 @@ def resolve_checkpoint(config: Config) -> list[str]:
     if path and '://' not in path:  # MMEngine fetches the others
         source = f'--resume {path}' if config.get('resume') else f'load_from={path!r}'
         if not Path(path).is_file():
-            raise FileNotFoundError(f'{source}: there is no such file in {Path.cwd()}.')
+            raise MissingFileError(f'{source}: there is no such file in {Path.cwd()}.')
         if problem := find_damage(Path(path)):
             raise DamagedCheckpointError(f'{source}: the checkpoint cannot be used: {problem}.')
     return []

@@ -4,8 +4,10 @@ from mmengine.dataset import Compose
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
+from ..errors import RepFusionError
 
-class DataError(RuntimeError):
+
+class SampleError(RepFusionError, RuntimeError):
     """A sample that could not be loaded."""
 
 
@@ -45,7 +47,7 @@ class _NamingCompose(Compose):
         try:
             return super().__call__(sample)
         except Exception as error:
-            raise DataError(
+            raise SampleError(
                 f'{name} could not be loaded: {type(error).__name__}: {error}\nIf the file is damaged, get it anew, or '
                 'take it out of the annotations.'
             ) from error

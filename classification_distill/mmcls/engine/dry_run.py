@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary, weakref
 
 from ..configs import find_class
-from ..errors import RepFusionError
+from ..errors import RepFusionError, UnusableInputError
 from ..models.frozen import FrozenHolder
 from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
@@ -212,7 +212,7 @@ def _replace_loop(config: Config) -> None:
     loops = {EpochBasedTrainLoop: DryEpochLoop, IterBasedTrainLoop: DryIterLoop}
     found = find_class('train_cfg', {'type': kind}, LOOPS)
     if found not in loops:
-        raise ValueError(f'train_cfg.type={kind!r}: --dry-run knows {" and ".join(k.__name__ for k in loops)}.')
+        raise UnusableInputError(f'train_cfg.type={kind!r}: --dry-run knows {" and ".join(k.__name__ for k in loops)}.')
     settings.type = f'mmpretrain.{loops[found].__name__}'
     # Few images are loaded, and at once.
     config.train_dataloader.update(num_workers=0, persistent_workers=False)

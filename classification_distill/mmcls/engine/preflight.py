@@ -20,7 +20,7 @@ from mmpretrain.registry import DATASETS, HOOKS, TRANSFORMS
 from torch import Tensor, nn
 
 from ..configs import find_class, is_a, loads_checkpoint, type_name
-from ..errors import MissingFileError
+from ..errors import MissingFileError, UnusableInputError
 from ..models.classifiers.repfusion import RepFusion
 from ..models.generators.ddpm_trainer import DDPMTrainer
 from ..weights import PretrainedWeightsError, compare, load_state_dict, unwrap
@@ -112,7 +112,7 @@ def check_channel_order(config: Config | dict) -> None:
         for field, dataset in walk_datasets(dataloader.get('dataset'), f'{split}_dataloader.dataset'):
             order = channel_order(dataset)
             if order and swaps_channels(preprocessor) != (order == 'BGR'):
-                raise ValueError(
+                raise UnusableInputError(
                     f'The diffusion model would see red as blue: {field} ({type_name(dataset)}) gives {order}, and '
                     f'data_preprocessor.to_rgb is {swaps_channels(preprocessor)}. Set it to {order == "BGR"}.'
                 )

@@ -15,6 +15,8 @@ from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import HOOKS
 from torch.utils.data import get_worker_info
 
+from ..errors import UnusableInputError
+
 DATA, STEP = 0, 1  # what the draws of an iteration are for
 
 
@@ -140,7 +142,7 @@ class EpochPositionHook(Hook):
             return
         expected = {'batches_seen': self._resumed_from['batches_seen'], **_epoch_size(runner)}
         if self._resumed_from != expected:
-            raise ValueError(
+            raise UnusableInputError(
                 f'The checkpoint was saved within an epoch of {_describe(self._resumed_from)}; now it is '
                 f'{_describe(expected)}. Resume with as many processes and images in a batch as before, or from the '
                 'last checkpoint of a whole epoch: --resume <work_dir>/epoch_<N>.pth.'

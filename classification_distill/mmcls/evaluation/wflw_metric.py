@@ -6,6 +6,8 @@ from mmengine.logging import MMLogger
 from mmpose.evaluation.metrics import NME
 from mmpose.registry import METRICS
 
+from ..errors import UnusableInputError
+
 ATTRIBUTES = ('pose', 'expression', 'illumination', 'make-up', 'occlusion', 'blur')
 OUTER_EYE_CORNERS = (60, 72)
 
@@ -51,7 +53,7 @@ class WFLWMetric(NME):
         for result, data_sample in zip(self.results[-len(data_samples) :], data_samples, strict=True):
             name, result['attributes'] = self.faces.get(data_sample['id'], ('', None))
             if not name or not data_sample['img_path'].endswith(name):
-                raise ValueError(
+                raise UnusableInputError(
                     f'WFLWMetric.ann_file={self.ann_file!r} is not the file that the faces come from: its face '
                     f'{data_sample["id"]} is in {name or "no image"}, not {data_sample["img_path"]}. '
                     "Set it to the data set's ann_file."

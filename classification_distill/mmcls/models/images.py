@@ -102,7 +102,7 @@ def check_diffusion_range(images: Tensor) -> None:
     low, high = (v.item() for v in torch.aminmax(images.detach()))
     scaled_twice = low > -1.01 and high < -1 + 1 / 127.5 + 1e-4 and high > low
     if low < -1.01 or high > 1.01 or scaled_twice:
-        raise ValueError(
+        raise UnusableInputError(
             f'The images reach the diffusion model in [{low:.4f}, {high:.4f}], expected [-1, 1]. Let the pipeline load '
             'images as pixels from 0 to 255 and leave the normalisation (mean, std, in pixels) to data_preprocessor '
             'alone, so that it can be undone.'

@@ -3,6 +3,8 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UnusableInputError
+
 
 class WideBlock(nn.Module):
     """Two 3x3 convolutions, each after a norm and a ReLU: the paper's B(3, 3), pre-activated.
@@ -61,9 +63,9 @@ class WideResNet(BaseBackbone):
         he = [{'type': 'Kaiming', 'layer': ['Conv2d']}, {'type': 'Constant', 'val': 1, 'layer': ['_BatchNorm']}]
         super().__init__(init_cfg or he)
         if depth < 10 or (depth - 4) % 6:
-            raise ValueError(f'WideResNet: depth={depth}, expected 6n + 4, such as 16, 28 or 40.')
+            raise UnusableInputError(f'WideResNet: depth={depth}, expected 6n + 4, such as 16, 28 or 40.')
         if not out_indices or not set(out_indices) <= {0, 1, 2}:
-            raise ValueError(f'WideResNet: out_indices={out_indices}, expected some of 0, 1, 2.')
+            raise UnusableInputError(f'WideResNet: out_indices={out_indices}, expected some of 0, 1, 2.')
         self.out_indices = out_indices
         norm_cfg = norm_cfg or {'type': 'BN'}
         channels = [16, 16 * width_factor, 32 * width_factor, 64 * width_factor]

@@ -10,6 +10,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...configs import find_class
+from ...errors import UnusableInputError
 
 
 class BaseDistiller(BaseClassifier):
@@ -59,17 +60,17 @@ class BaseDistiller(BaseClassifier):
             ValueError: When student and teacher do not give the same number of features, or the student gives no maps.
         """
         if len(student_features) != len(teacher_channels):
-            raise ValueError(
+            raise UnusableInputError(
                 f'The student gives {len(student_features)} feature(s) and the teacher {len(teacher_channels)} '
                 f'({list(teacher_channels)}): list as many out_indices in backbone as the teacher has.'
             )
         if shapes := [tuple(feature.shape) for feature in student_features if feature.dim() != 4]:
-            raise ValueError(
+            raise UnusableInputError(
                 f'The student gives features of shape {shapes}, expected maps (N, C, h, w): let backbone and neck '
                 'return feature maps, without global pooling.'
             )
         if getattr(getattr(self.student['backbone'], 'timm_model', None), 'output_fmt', None) == 'NHWC':
-            raise ValueError(
+            raise UnusableInputError(
                 "The student's maps are (N, h, w, C), as timm's Swin returns them; expected (N, C, h, w): use "
                 "MMPretrain's own backbone of that name."
             )

@@ -8,6 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ...configs import find_class
+from ...errors import UnusableInputError
 from ..images import to_pixels
 from ..teachers.classifier_teacher import ClassifierTeacher
 from .base import BaseDistiller
@@ -52,7 +53,7 @@ class KDClassifier(BaseDistiller):
         self.student['head'] = MODELS.build(head)
         self.teacher = ClassifierTeacher(**teacher)
         if self.teacher.to_rgb != self.data_preprocessor.to_rgb:
-            raise ValueError(
+            raise UnusableInputError(
                 f'data_preprocessor.to_rgb is {self.data_preprocessor.to_rgb}, that of the teacher '
                 f'{self.teacher.to_rgb}: it would see red as blue. Give both the same.'
             )
@@ -102,7 +103,7 @@ class KDClassifier(BaseDistiller):
     def _check_classes(self, features: Sequence[Tensor], teacher_logits: Tensor) -> None:
         student_logits = self.student['head'](self._neck(features))
         if student_logits.shape != teacher_logits.shape:
-            raise ValueError(
+            raise UnusableInputError(
                 f'The student has {student_logits.shape[1]} classes and the teacher {teacher_logits.shape[1]}: logits '
                 'can only be compared between classifiers of the same classes.'
             )

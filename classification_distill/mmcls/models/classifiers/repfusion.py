@@ -9,6 +9,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...configs import find_class, type_name
+from ...errors import UnusableInputError
 from ..images import check_diffusion_range, to_diffusion_range
 from .base import BaseDistiller
 
@@ -57,13 +58,13 @@ class RepFusion(BaseDistiller):
     ):
         super().__init__(backbone, neck, data_preprocessor, init_cfg)
         if find_class('distill_loss', distill_loss).compares != 'features':
-            raise ValueError(
+            raise UnusableInputError(
                 f'{type_name(distill_loss)} compares logits, and a diffusion model has none: use KDClassifier.'
             )
         self.teacher = MODELS.build(teacher)
         timesteps = {'num_timesteps': self.teacher.num_timesteps}
         if self.teacher.class_conditioning.mode == 'true' and self.data_preprocessor.batch_augments is not None:
-            raise ValueError(
+            raise UnusableInputError(
                 "model.teacher.class_labels='true' tells the teacher one class an image, and "
                 'model.data_preprocessor.batch_augments mixes images of several: drop one of the two.'
             )
@@ -80,7 +81,9 @@ class RepFusion(BaseDistiller):
             )
         self.task_head = _build_task_head(task_head, sum(channels.values())) if task_head is not None else None
         if self.timestep_policy.learns and self.task_head is None:
-            raise ValueError(f'{type(self.timestep_policy).__name__} learns from a reward: give the model a task_head.')
+            raise UnusableInputError(
+                f'{type(self.timestep_policy).__name__} learns from a reward: give the model a task_head.'
+            )
         reads_maps = self.task_head is not None and self.task_head.dense
         # Averages are asked of the teacher by keyword, and only where the loss compares them.
         self._reading = {'pooled': True} if self.distill_losses[0].pooled and not reads_maps else {}
@@ -132,7 +135,7 @@ class RepFusion(BaseDistiller):
     def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None) -> list[DataSample]:
         """Classify by the task head, so by the teacher's features: it shows what there is to distil."""
         if self.task_head is None:
-            raise ValueError(
+            raise UnusableInputError(
                 'This RepFusion has no task_head, so it predicts nothing: remove val and test from the config.'
             )
         images = self._images(inputs)

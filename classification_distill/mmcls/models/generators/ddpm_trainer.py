@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...errors import UnusableInputError
 from ..images import check_diffusion_range, to_diffusion_range
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class DDPMTrainer(BaseModel):
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'loss') -> dict[str, Tensor]:
         """Mean squared error of the predicted noise for images ``(N, 3, H, W)``; the only mode is ``'loss'``."""
         if mode != 'loss':
-            raise ValueError(f'DDPMTrainer only trains; mode={mode!r} is not one of its modes.')
+            raise UnusableInputError(f'DDPMTrainer only trains; mode={mode!r} is not one of its modes.')
         images = to_diffusion_range(inputs, self.data_preprocessor)
         if not self._range_checked:
             check_diffusion_range(images)

@@ -5,6 +5,8 @@
 
 from dataclasses import dataclass, fields
 
+from ...errors import UnusableInputError
+
 
 @dataclass(frozen=True)
 class ADMVariant:
@@ -102,9 +104,9 @@ def get_variant(variant: str | dict) -> ADMVariant:
             return ADMVariant(**variant)
         except TypeError as error:
             flags = ', '.join(field.name for field in fields(ADMVariant))
-            raise ValueError(f'variant={dict(variant)}: {error}. Flags are: {flags}.') from error
+            raise UnusableInputError(f'variant={dict(variant)}: {error}. Flags are: {flags}.') from error
     if variant not in VARIANTS:
-        raise ValueError(
+        raise UnusableInputError(
             f'variant={variant!r} is none of {", ".join(map(repr, VARIANTS))}. A checkpoint of another architecture '
             'takes a dict of its guided-diffusion flags.'
         )

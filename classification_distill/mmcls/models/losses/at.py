@@ -2,6 +2,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...errors import UnusableInputError
 from .base import BaseDistillLoss
 
 
@@ -26,12 +27,12 @@ class ATLoss(BaseDistillLoss):
     def __init__(self, loss_weight: float = 1000.0, p: float = 2):
         super().__init__(loss_weight)
         if p < 1:
-            raise ValueError(f'p={p}: expected at least 1.')
+            raise UnusableInputError(f'p={p}: expected at least 1.')
         self.p = p
 
     def compare(self, student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         if teacher_feature.shape[2:].numel() == 1:
-            raise ValueError(
+            raise UnusableInputError(
                 f'ATLoss compares positions of a map, got a teacher feature of shape {tuple(teacher_feature.shape)}: '
                 'choose a teacher layer with a larger map, or another loss.'
             )

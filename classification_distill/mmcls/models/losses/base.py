@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ...errors import UnusableInputError
+
 
 class BaseDistillLoss(nn.Module):
     """Base of all distillation losses, which implement ``compare``; one object is built for each teacher feature.
@@ -52,7 +54,7 @@ class BaseDistillLoss(nn.Module):
 def check_batch(part: nn.Module, num_images: int, minimum: int) -> None:
     """Refuse a batch of too few images for a loss or a task head that compares them with each other."""
     if num_images < minimum:
-        raise ValueError(
+        raise UnusableInputError(
             f'{type(part).__name__} compares the images of a batch with each other and needs at least {minimum}, '
             f'got {num_images}: raise batch_size in train_dataloader or, if this is the smaller last batch of an '
             'epoch, set drop_last=True there.'
@@ -63,4 +65,4 @@ def check_positive(**settings: float) -> None:
     """Refuse settings that are not positive."""
     for name, value in settings.items():
         if value <= 0:
-            raise ValueError(f'{name}={value}: expected a positive number.')
+            raise UnusableInputError(f'{name}={value}: expected a positive number.')

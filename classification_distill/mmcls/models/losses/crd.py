@@ -6,6 +6,7 @@ from mmengine.dist import all_gather, broadcast
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UnusableInputError
 from .base import BaseDistillLoss, check_positive
 
 
@@ -57,7 +58,9 @@ class CRDLoss(BaseDistillLoss):
     ):
         super().__init__(loss_weight)
         if num_samples < 2:
-            raise ValueError(f'num_samples={num_samples}: expected the size of the training set, at least 2 images.')
+            raise UnusableInputError(
+                f'num_samples={num_samples}: expected the size of the training set, at least 2 images.'
+            )
         check_positive(num_negatives=num_negatives, temperature=temperature)
         self.num_samples = num_samples
         self.num_negatives = num_negatives
@@ -121,7 +124,7 @@ class CRDLoss(BaseDistillLoss):
     def _check_indices(self, indices: Tensor) -> None:
         low, high = (i.item() for i in indices.aminmax())
         if low < 0 or high >= self.num_samples:
-            raise ValueError(
+            raise UnusableInputError(
                 f'CRDLoss got the indices {low} to {high} and num_samples={self.num_samples}: set num_samples in '
                 f'distill_loss to the size of the training set, here at least {high + 1}.'
             )

@@ -2,6 +2,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...errors import UnusableInputError
 from .base import BaseDistillLoss
 
 
@@ -30,7 +31,7 @@ class HintLoss(BaseDistillLoss):
     def __init__(self, loss_weight: float = 1.0, pooled: bool = True, norm: str = 'l2'):
         super().__init__(loss_weight)
         if norm not in DISTANCES:
-            raise ValueError(f'norm={norm!r}: expected one of {list(DISTANCES)}.')
+            raise UnusableInputError(f'norm={norm!r}: expected one of {list(DISTANCES)}.')
         self.pooled = pooled
         self.distance = DISTANCES[norm]
 

@@ -8,6 +8,8 @@ from mmengine.structures import BaseDataElement
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ...errors import UnusableInputError
+
 
 class BaseTaskHead(nn.Module):
     """Base of all task heads.
@@ -51,7 +53,7 @@ class BaseTaskHead(nn.Module):
 
     def predict(self, features: Sequence[Tensor], data_samples: list[DataSample] | None) -> list[DataSample]:
         """Predictions from the teacher's features, put into the data samples (made where there are none)."""
-        raise ValueError(f'{type(self).__name__} predicts nothing: remove val and test from the config.')
+        raise UnusableInputError(f'{type(self).__name__} predicts nothing: remove val and test from the config.')
 
 
 def check_annotation(key: str, data_samples: list[BaseDataElement], head: nn.Module, what: str, advice: str) -> None:
@@ -61,7 +63,7 @@ def check_annotation(key: str, data_samples: list[BaseDataElement], head: nn.Mod
         ValueError: When one has no ``key``.
     """
     if any(key not in sample for sample in data_samples):
-        raise ValueError(
+        raise UnusableInputError(
             f'{type(head).__name__} needs {what} of every image, and the data set gives no {key}. {advice}'
         )
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ...errors import UnusableInputError
 from ..frozen import FrozenHolder
 from ..images import Images, as_batch
 from .class_conditioning import ClassConditioning
@@ -70,7 +71,7 @@ class BaseTeacher(FrozenHolder):
     ):
         super().__init__()
         if noise not in NOISES:
-            raise ValueError(f'noise={noise!r} is none of {", ".join(map(repr, NOISES))}.')
+            raise UnusableInputError(f'noise={noise!r} is none of {", ".join(map(repr, NOISES))}.')
         size = network.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
         self._input_shape = (network.config.in_channels, height, width)
@@ -198,17 +199,21 @@ class BaseTeacher(FrozenHolder):
             for handle in handles:
                 handle.remove()
         if missed := [layer for layer in self.layers if layer not in features]:
-            raise ValueError(f'The teacher never calls {missed}: choose layers that its forward pass runs through.')
+            raise UnusableInputError(
+                f'The teacher never calls {missed}: choose layers that its forward pass runs through.'
+            )
         return {layer: features[layer] for layer in self.layers}
 
     def _check_layer_names(self) -> None:
         names = [name for name, _ in self.network.named_modules() if name]
         if not self.layers or len(set(self.layers)) != len(self.layers):
-            raise ValueError(f'layers={list(self.layers)}: name at least one layer of the teacher, each only once.')
+            raise UnusableInputError(
+                f'layers={list(self.layers)}: name at least one layer of the teacher, each only once.'
+            )
         for layer in self.layers:
             if layer not in names:
                 near = difflib.get_close_matches(layer, names, n=5, cutoff=0.5) or names[:5]
-                raise ValueError(
+                raise UnusableInputError(
                     f'The teacher {type(self.network).__name__} has no layer {layer!r}. Near ones: {", ".join(near)}.'
                 )
 
@@ -236,7 +241,7 @@ def _alphas_cumprod(scheduler) -> Tensor:
     """
     alphas = getattr(scheduler, 'alphas_cumprod', None)
     if alphas is None or scheduler.config.get('prediction_type') == 'flow_prediction':
-        raise ValueError(
+        raise UnusableInputError(
             f'The pipeline is not of a DDPM: its {type(scheduler).__name__} knows no noise level for each of T '
             'discrete timesteps. Consistency, score-SDE, EDM and flow matching models are not read.'
         )
@@ -249,7 +254,7 @@ def _as_map(feature: Tensor, layer: str) -> Tensor:
         if side * side == feature.shape[1]:
             return feature.transpose(1, 2).unflatten(2, (side, side))  # (N, h * w, C) -> (N, C, h, w)
     if feature.dim() != 4:
-        raise ValueError(
+        raise UnusableInputError(
             f'Layer {layer!r} returns shape {tuple(feature.shape)}, not a map (N, C, h, w) or tokens of a square one.'
         )
     return feature

@@ -6,6 +6,8 @@ import torch
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from torch import Tensor, nn
 
+from ...errors import UnusableInputError
+
 
 class ClassConditioning:
     """Chooses the class that a network is told.
@@ -29,10 +31,10 @@ class ClassConditioning:
         self.num_classes = num_classes
         self._teacher_classes: Tensor | None = None
         if mode != 'mean' and not num_classes:
-            raise ValueError(f'class_labels={mode!r}, but the teacher is not class-conditional: leave it out.')
+            raise UnusableInputError(f'class_labels={mode!r}, but the teacher is not class-conditional: leave it out.')
         rows = embeddings[0].num_embeddings if embeddings else 0
         if mode not in ('mean', 'random', 'true') and not (isinstance(mode, int) and 0 <= mode < rows):
-            raise ValueError(f"class_labels={mode!r} is none of 'mean', 'random', 'true' and 0 to {rows - 1}.")
+            raise UnusableInputError(f"class_labels={mode!r} is none of 'mean', 'random', 'true' and 0 to {rows - 1}.")
         self._row = mode
         if mode == 'mean':
             self._row = rows
@@ -55,7 +57,7 @@ class ClassConditioning:
 
         index = {wordnet_id: label for label, wordnet_id in enumerate(ImageNetInfo('imagenet-1k').label_names())}
         if unknown := [name for name in classes if name not in index]:
-            raise ValueError(
+            raise UnusableInputError(
                 f"class_labels='true' needs a data set whose classes are WordNet ids of ImageNet-1k, as 'n01443537', "
                 f"not {unknown[:3]}. Use class_labels='mean'."
             )
@@ -70,7 +72,7 @@ class ClassConditioning:
         if self.mode != 'true':
             return torch.full_like(t, self._row)
         if labels is None or self._teacher_classes is None:
-            raise ValueError(
+            raise UnusableInputError(
                 "class_labels='true' needs each image's label and the data set's classes: add "
                 "dict(type='TeacherClassesHook') to custom_hooks, or use class_labels='mean'."
             )

@@ -9,6 +9,7 @@ from mmpretrain.models import BaseClassifier, ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...errors import MissingFileError, UnusableInputError
 from ...weights import load_completely
 from ..frozen import FrozenHolder
 from ..images import normalize
@@ -30,11 +31,11 @@ class ClassifierTeacher(FrozenHolder):
     def __init__(self, config: str, checkpoint: str):
         super().__init__()
         if not Path(config).is_file():
-            raise FileNotFoundError(f'There is no config model.teacher.config={str(config)!r} in {Path.cwd()}.')
+            raise MissingFileError(f'There is no config model.teacher.config={str(config)!r} in {Path.cwd()}.')
         settings = Config.fromfile(config)
         classifier = MODELS.build({'data_preprocessor': settings.get('data_preprocessor')} | settings.model.to_dict())
         if not isinstance(classifier, BaseClassifier):
-            raise ValueError(
+            raise UnusableInputError(
                 f'model.teacher.config={str(config)!r} is a {type(classifier).__name__}, expected a classifier.'
             )
         load_completely(classifier, checkpoint, 'model.teacher')
@@ -49,7 +50,7 @@ class ClassifierTeacher(FrozenHolder):
         """
         classifier = self.held['classifier']
         if not isinstance(classifier, ImageClassifier):
-            raise ValueError(
+            raise UnusableInputError(
                 f'The features of a {type(classifier).__name__} cannot be read: compare logits, by LogitKDLoss, or '
                 'give an ImageClassifier.'
             )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UnusableInputError
 from .base import BaseTeacher
 from .pipelines import load_pipeline
 
@@ -39,7 +40,7 @@ class DiffusersTeacher(UNetTeacher):
     def __init__(self, pretrained: str, layers: Sequence[str] = (MIDDLE,), **options):
         pipeline = load_pipeline(pretrained, 'DDPMPipeline', {'unet': ('UNet2DModel', 'ADMUNet2DModel')})
         if pipeline.unet.config.in_channels != 3:
-            raise ValueError(
+            raise UnusableInputError(
                 f'teacher.pretrained={pretrained!r} takes {pipeline.unet.config.in_channels} channels; '
                 'DiffusersTeacher reads models of RGB images.'
             )

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ...errors import UnusableInputError
+
 _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
@@ -19,7 +21,7 @@ class Precision:
 
     def __init__(self, dtype: str = 'auto'):
         if dtype != 'auto' and dtype not in _DTYPES:
-            raise ValueError(f"dtype={dtype!r} is none of 'auto', {', '.join(map(repr, _DTYPES))}.")
+            raise UnusableInputError(f"dtype={dtype!r} is none of 'auto', {', '.join(map(repr, _DTYPES))}.")
         self.dtype = dtype
 
     def resolve(self, device: torch.device) -> torch.dtype:

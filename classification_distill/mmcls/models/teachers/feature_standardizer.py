@@ -3,6 +3,8 @@ from mmengine.dist import all_reduce
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UnusableInputError
+
 
 @MODELS.register_module()
 class FeatureStandardizer(nn.Module):
@@ -22,7 +24,7 @@ class FeatureStandardizer(nn.Module):
     def __init__(self, channels: int, num_bins: int = 1, momentum: float = 0.02, num_timesteps: int = 1000):
         super().__init__()
         if not 0 <= momentum <= 1:
-            raise ValueError(f'momentum={momentum}: expected a share, from 0 to 1.')
+            raise UnusableInputError(f'momentum={momentum}: expected a share, from 0 to 1.')
         self.num_bins = num_bins
         self.momentum = momentum
         self.num_timesteps = num_timesteps

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...errors import MissingFileError, UnusableInputError
+
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
@@ -67,7 +69,7 @@ def find_teacher_type(pretrained: str) -> str:
         index = DiffusionPipeline.load_config(pretrained)
     kind = index.get('_class_name')
     if kind not in _READERS:
-        raise ValueError(f'teacher.pretrained={pretrained!r} is a {kind}; teachers read {", ".join(_READERS)}.')
+        raise UnusableInputError(f'teacher.pretrained={pretrained!r} is a {kind}; teachers read {", ".join(_READERS)}.')
     return _READERS[kind]
 
 
@@ -76,9 +78,9 @@ def _explained(pretrained: str) -> Iterator[None]:
     """Say what was looked for where diffusers finds nothing."""
     folder = Path(pretrained)
     if not str(pretrained):
-        raise FileNotFoundError('teacher.pretrained is empty: give a hub id or the folder of a diffusers pipeline.')
+        raise MissingFileError('teacher.pretrained is empty: give a hub id or the folder of a diffusers pipeline.')
     if folder.exists() and not (folder / 'model_index.json').is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'teacher.pretrained={pretrained!r} is no diffusers pipeline: it holds no model_index.json. Give the '
             'folder that pipeline.save_pretrained() wrote.'
         )
@@ -88,8 +90,8 @@ def _explained(pretrained: str) -> Iterator[None]:
         yield
     except OSError as error:
         if folder.exists():
-            raise FileNotFoundError(f'The diffusers pipeline in {pretrained!r} does not load: {error}') from error
-        raise FileNotFoundError(
+            raise MissingFileError(f'The diffusers pipeline in {pretrained!r} does not load: {error}') from error
+        raise MissingFileError(
             f'teacher.pretrained={pretrained!r} is neither a folder here nor a model that the Hugging Face hub gave. '
             + (_TRAIN_FIRST if folder.parts[0] == 'work_dirs' else _COPY)
             + f' ({_root_cause(error)})'
@@ -123,7 +125,7 @@ def _check_family(
     foreign = held.keys() - inspect.signature(pipeline_class.__init__).parameters.keys()
     if foreign or any(held.get(name) not in classes for name, classes in allowed.items()):
         expected = ', '.join(f'{name}: {" or ".join(classes)}' for name, classes in allowed.items())
-        raise ValueError(
+        raise UnusableInputError(
             f'teacher.pretrained={pretrained!r} is a pipeline for another teacher. Expected {expected}; it holds '
             f'{", ".join(f"{name}: {found}" for name, found in held.items())}. DiffusersTeacher reads pixel-space '
             'U-Nets, LatentTeacher latent ones, StableDiffusionTeacher text-conditional ones, DiTTeacher transformers.'

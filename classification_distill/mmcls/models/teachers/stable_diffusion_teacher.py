@@ -7,6 +7,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UnusableInputError
 from .diffusers_teacher import MIDDLE
 from .latent_teacher import LatentDiffusionTeacher
 from .pipelines import load_pipeline
@@ -40,7 +41,7 @@ class StableDiffusionTeacher(LatentDiffusionTeacher):
         )
         latent_channels = pipeline.vae.config.latent_channels
         if pipeline.unet.config.in_channels != latent_channels:
-            raise ValueError(
+            raise UnusableInputError(
                 f'teacher.pretrained={pretrained!r} takes {pipeline.unet.config.in_channels} channels, its latents '
                 f'have {latent_channels}: a model for inpainting or depth is no teacher.'
             )

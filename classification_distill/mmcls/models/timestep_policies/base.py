@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ...errors import UnusableInputError
+
 
 @dataclass
 class TimestepSample:
@@ -58,7 +60,7 @@ class BaseTimestepPolicy(nn.Module):
 
     def _check_timestep(self, name: str, value: int) -> None:
         if not 0 <= value < self.num_timesteps:
-            raise ValueError(f'{name}={value} is not a timestep: expected 0 <= {name} < {self.num_timesteps}.')
+            raise UnusableInputError(f'{name}={value} is not a timestep: expected 0 <= {name} < {self.num_timesteps}.')
 
 
 def check_share(name: str, value: float) -> None:
@@ -68,4 +70,4 @@ def check_share(name: str, value: float) -> None:
         ValueError: When it is not in (0, 1].
     """
     if not 0 < value <= 1:
-        raise ValueError(f'{name}={value}: expected a share of the training, greater than 0 and at most 1.')
+        raise UnusableInputError(f'{name}={value}: expected a share of the training, greater than 0 and at most 1.')

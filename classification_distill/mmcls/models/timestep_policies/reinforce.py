@@ -8,6 +8,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
+from ...errors import UnusableInputError
 from .base import BaseTimestepPolicy, TimestepSample, check_share
 
 
@@ -50,12 +51,14 @@ class ReinforcePolicy(BaseTimestepPolicy):
     ):
         super().__init__(num_timesteps)
         if baseline not in ('mean', 'none'):
-            raise ValueError(f"baseline={baseline!r}: expected 'mean' or 'none'.")
+            raise UnusableInputError(f"baseline={baseline!r}: expected 'mean' or 'none'.")
         if entropy_decay_until is not None:
             check_share('entropy_decay_until', entropy_decay_until)
         timesteps = min(num_timesteps if timesteps is None else timesteps, num_timesteps)
         if timesteps < 2:
-            raise ValueError(f'timesteps={timesteps}: expected 2 to {num_timesteps}, the timesteps of the teacher.')
+            raise UnusableInputError(
+                f'timesteps={timesteps}: expected 2 to {num_timesteps}, the timesteps of the teacher.'
+            )
         self.initial_entropy_weight = self.entropy_weight = entropy_weight
         self.entropy_decay_until = entropy_decay_until
         self.baseline = baseline
