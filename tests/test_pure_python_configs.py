@@ -24,8 +24,9 @@ from processes import run_tool
 from support import ROOT
 
 BASE = """
-from mmcls.engine.hooks import (DataErrorHook, EpochPositionHook, FeaturePictureHook, FiniteLossHook, InterruptionHook,
-                                IterationSeedHook, SafeCheckpointHook, TimestepHistogramHook)
+from mmcls.engine import (DataErrorHook, EpochPositionHook, FiniteLossHook, InterruptionHook, IterationSeedHook,
+                          SafeCheckpointHook)
+from mmcls.visualization import FeaturePictureHook, TimestepHistogramHook
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import IterTimerHook, LoggerHook, ParamSchedulerHook
 from mmengine.runner import EpochBasedTrainLoop

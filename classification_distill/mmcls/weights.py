@@ -129,7 +129,7 @@ def load_state_dict(path: str, prefix: str, field: str) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise PretrainedWeightsError(_missing(path, field)) from error
     except (CheckpointError, pickle.UnpicklingError) as error:
-        raise PretrainedWeightsError(f'{field}.checkpoint: {error}') from error
+        raise PretrainedWeightsError(f'{field}.checkpoint={path!r} cannot be used: {error}') from error
     state_dict = checkpoint.get('state_dict', checkpoint)
     if prefix and not prefix.endswith('.'):
         prefix += '.'

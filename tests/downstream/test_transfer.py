@@ -11,7 +11,7 @@ from downstream.small_faces import write_celebamask_hq, write_wflw
 from mmcls.apis.steps import Training
 from mmcls.apis.transfer import check, plan, wire
 from mmcls.engine.preflight import MissingDataError
-from mmcls.errors import UnusableInputError
+from mmcls.errors import MissingFileError, UnusableInputError
 from support import ROOT, tiny_unet
 
 DISTILL = ROOT / 'classification_distill/configs/celebahq-hint/ddpm-r18_hint.py'
@@ -54,7 +54,7 @@ def test_a_config_that_does_not_distil_is_refused():
 
 def test_a_config_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnusableInputError, match=f"no config 'configs/none.py' in {tmp_path}"):
+    with pytest.raises(MissingFileError, match=f"no config 'configs/none.py' in {tmp_path}"):
         load('configs/none.py')
 
 

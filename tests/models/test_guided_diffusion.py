@@ -176,7 +176,7 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path):
     for save in (torch.save, lambda value, file: file.write(pickle.dumps(value))):
         with open(checkpoint, 'wb') as file:
             save({'out.2.bias': Malicious(proof)}, file)
-        with pytest.raises(ValueError, match=r'not executed'):
+        with pytest.raises(ValueError, match=r'nothing in it was run'):
             ADMTeacher(checkpoint, flags)
         assert not proof.exists()
     torch.save([1, 2], checkpoint)

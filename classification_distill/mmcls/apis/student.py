@@ -147,8 +147,8 @@ def load_student(path: str | Path, config_file: str | None = None) -> Normalized
 
     Example:
         >>> student = load_student('work_dirs/digits-hint/ddpm-r18_hint/epoch_100.pth')
-        >>> [tuple(f.shape) for f in student.read(Image.open('digit.png'))]
-        [(1, 128, 4, 4)]
+        >>> student.read(Image.open('digit.png'))[-1].shape
+        torch.Size([1, 128, 4, 4])
     """
     path = Path(path)
     if path.is_dir():

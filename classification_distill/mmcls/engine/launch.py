@@ -71,6 +71,7 @@ RUN_HOOKS = {
 }
 
 
+@record  # the error is what torchrun ends with
 def prepare_config(
     path: str,
     options: Mapping[str, Any],
@@ -117,7 +118,7 @@ def prepare_config(
     return config
 
 
-@record  # the error is what torchrun ends with
+@record
 def train(config: Config, allow_partial_init: bool = False) -> None:
     """Train, on the work directory's own lock, until the end or until SIGTERM or SIGUSR1 asks to stop.
 
