@@ -1,4 +1,7 @@
-"""What one training step costs: FLOPs and memory, measured on a few images and scaled up to a batch."""
+"""``tools/train.py --dry-run``: build all that a training builds, try one step, and say what it costs.
+
+FLOPs and memory are measured on a few images and scaled up to a batch.
+"""
 
 import tempfile
 from collections.abc import Iterator

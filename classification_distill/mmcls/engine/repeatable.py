@@ -1,4 +1,7 @@
-"""Random draws that follow from the seed, the iteration and the rank, so that no checkpoint need hold random states."""
+"""What lets a resumed run end in the weights of one that was never stopped: its draws, and its place in the epoch.
+
+Random draws follow from the seed, the iteration and the rank, so that no checkpoint need hold random states.
+"""
 
 import math
 import random
@@ -104,9 +107,6 @@ def seed_draws(seed: int, iteration: int, purpose: int, rank: int | None = None)
     random.seed(state)
     np.random.seed(state)
     torch.manual_seed(state)
-
-
-# Resuming in the middle of an epoch.
 
 
 @HOOKS.register_module()

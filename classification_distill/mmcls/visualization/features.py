@@ -88,9 +88,6 @@ def student_colors(model: nn.Module, inputs: Tensor) -> list[np.ndarray]:
     return [pca_colors([feature])[0] for feature in features]
 
 
-# A look, while the student learns, at what it is taught.
-
-
 TILE = 64  # pixels
 
 

@@ -55,9 +55,6 @@ def rasterize(figure: 'Figure') -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-# A look at what a timestep policy chooses.
-
-
 @HOOKS.register_module()
 class TimestepHistogramHook(Hook):
     """Draw the timesteps chosen to the visualizer: through training, and by class since the last time.
