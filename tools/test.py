@@ -1,6 +1,7 @@
 """Test a trained model of any tree: python tools/test.py <CONFIG> <CHECKPOINT> [--out FILE] [--show-dir DIR] ..."""
 
 import argparse
+import sys
 
 from mmengine.config import DictAction
 
@@ -23,11 +24,14 @@ def main() -> None:
     add('--show-dir', help='draw predictions into this folder; of several processes, the first draws')
     args = parser.parse_args()
 
-    from mmcls import engine
+    from mmcls import engine, errors
 
-    config = engine.prepare_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-    config.load_from = args.checkpoint
-    engine.evaluate(config, args.out, args.show_dir)
+    try:
+        config = engine.prepare_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        config.load_from = args.checkpoint
+        engine.evaluate(config, args.out, args.show_dir)
+    except errors.RepFusionError as error:
+        sys.exit(f'{type(error).__name__}: {error}')
 
 
 if __name__ == '__main__':

@@ -31,14 +31,14 @@ def main() -> None:
     add('--dry-run', action='store_true', help='build everything, try one step, print what it costs, and stop')
     args = parser.parse_args()
 
-    from mmcls import engine
+    from mmcls import engine, errors
 
     follow = args.work_dir, args.launcher, args.resume, args.amp, args.auto_scale_lr
-    config = engine.prepare_config(args.config, args.cfg_options, *follow)
     try:
+        config = engine.prepare_config(args.config, args.cfg_options, *follow)
         (engine.dry_run if args.dry_run else engine.train)(config, args.allow_partial_init)
-    except engine.DryRunError as error:
-        sys.exit(str(error))
+    except errors.RepFusionError as error:
+        sys.exit(f'{type(error).__name__}: {error}')
 
 
 if __name__ == '__main__':

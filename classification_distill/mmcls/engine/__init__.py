@@ -1,6 +1,6 @@
 from .checkpoints import SafeCheckpointHook
 from .data_errors import DataErrorHook
-from .dry_run import DryRunError, dry_run
+from .dry_run import dry_run
 from .finite import FiniteLossHook
 from .launch import evaluate, prepare_config, train
 from .preflight import PretrainedWeightsHook
@@ -10,7 +10,6 @@ from .teacher_classes import TeacherClassesHook
 
 __all__ = [
     'DataErrorHook',
-    'DryRunError',
     'EpochPositionHook',
     'FiniteLossHook',
     'InterruptionHook',
