@@ -10,7 +10,7 @@ from support import ROOT
 PACKAGE = ROOT / 'classification_distill' / 'mmcls'
 DOORS = sorted((ROOT / 'tools').glob('*.py'))
 FLOORS = [
-    {'errors', 'weights', 'configs'},
+    {'errors', 'files', 'weights', 'configs'},
     {'models', 'evaluation'},
     {'engine', 'visualization'},
     {'apis', 'benchmark', 'demo'},

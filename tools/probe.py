@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument('--out', help='work_dirs/probe/<name of the teacher config>')
     args = parser.parse_args()
 
-    from mmcls.apis.probe import probe_configs
+    from mmcls.apis.probe_configs import probe_configs
     from mmcls.errors import RepFusionError
 
     out = args.out or Path('work_dirs/probe', Path(args.teacher).stem)

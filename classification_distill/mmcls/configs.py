@@ -1,9 +1,13 @@
-"""What a config says of a part's ``type``: a name, a dotted path, or, in MMEngine's pure Python configs, the class."""
+"""Configs as data: walked, read, written as code; and what they say of a part's ``type``.
+
+A type is a name, a dotted path, or, in MMEngine's pure Python configs, the class.
+"""
 
 import ast
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import Registry
@@ -23,6 +27,14 @@ def load_config(path: str | Path) -> Config:
     if not Path(path).is_file():
         raise MissingFileError(f'There is no config {str(path)!r} in {Path.cwd()}.')
     return Config.fromfile(path)
+
+
+def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """Every value in a config, itself first, with its field as ``--cfg-options`` names it: ``model.neck.0.type``."""
+    yield path, node
+    parts = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
+    for key, part in parts:
+        yield from walk(part, f'{path}.{key}')
 
 
 def find_class(part: str, config: Mapping, registry: Registry = MODELS) -> Callable:

@@ -1,4 +1,4 @@
-"""Checkpoints as data: one safe reader, what a file holds, whether it fits a model; and files written whole.
+"""Checkpoints as data: one safe reader, what a file holds, and whether it fits a model.
 
 A checkpoint is data from strangers. Whatever reads one here, MMEngine's ``resume``, ``load_from`` and ``init_cfg``
 included, unpickles tensors and plain values and runs nothing.
@@ -6,7 +6,6 @@ included, unpickles tensors and plain values and runs nothing.
 
 import os
 import pickle
-import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -193,42 +192,6 @@ def compare(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], strict:
     return [
         f'{title} ({len(keys)}): {"; ".join(keys[:5])}{" ..." if len(keys) > 5 else ""}' for title, keys in rows if keys
     ]
-
-
-@contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
-    """Give a name beside ``path`` to write a file or folder to, which then becomes ``path``, or leaves it as it was.
-
-    Example:
-        >>> with written_whole('report.html') as partial:
-        ...     partial.write_text(page)
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + '.partial')
-    remove(partial)
-    try:
-        yield partial
-        if partial.is_file():
-            with open(partial, 'rb') as file:
-                os.fsync(file.fileno())  # else a power cut leaves the name without the contents
-        partial.replace(path)
-    finally:
-        remove(partial)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with written_whole(path) as partial:
-        partial.write_text(text)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, where there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

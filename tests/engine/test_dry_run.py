@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmcls.engine.dry_run import LiveMemory, measure_step
+from mmcls.engine.step_cost import LiveMemory, measure_step
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -21,7 +22,9 @@ case $1 in
 *) exit 99 ;;
 esac
 """
-OLDER = sorted(Path('/root/.pyenv/versions').glob('3.10.*/bin/python3.10'))
+# pyenv's other versions lie beside this one; elsewhere one is on the path.
+BESIDE = sorted(Path(sys.base_prefix).parent.glob('3.10.*/bin/python3.10'))
+OLDER = [*map(str, BESIDE), *filter(None, [shutil.which('python3.10')])]
 
 
 def write_python(path: Path, version: str) -> None:
@@ -55,7 +58,7 @@ def test_an_older_python(tmp_path, name, variables):
 
 @pytest.mark.skipif(not OLDER, reason='there is no Python 3.10')
 def test_a_real_older_python(tmp_path):
-    done = install(tmp_path, BASE_PYTHON=str(OLDER[0]))
+    done = install(tmp_path, BASE_PYTHON=OLDER[0])
     assert done.returncode == 1
     assert re.fullmatch(rf'install.sh: {OLDER[0]} is Python 3\.10\.\d+, and .* 3\.11 or newer.*\n', done.stderr)
     assert not any(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from mmpretrain.registry import MODELS
 
 from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
-from ..weights import write_text
+from ..files import write_text
 from .folder_config import CONFIG, TREE, WORK_DIR, Network, Settings, check_student, config_text, describe_student
 from .folder_images import UNREADABLE, FolderImages, list_images
 from .publish import publish

@@ -11,7 +11,7 @@ import mmcv
 from tqdm import tqdm
 
 from ..errors import UnusableInputError
-from ..weights import write_text
+from ..files import write_text
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
 UNREADABLE = 'unreadable.txt'

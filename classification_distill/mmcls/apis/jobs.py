@@ -21,7 +21,7 @@ from mmengine.config import Config
 
 from ..configs import ROOT
 from ..errors import RepFusionError, UnusableInputError
-from ..weights import write_text
+from ..files import write_text
 
 NO_PART_OF_A_RUN = ('apis', 'benchmark', 'demo')
 LIBRARIES = ('torch', 'diffusers', 'onedl-mmengine', 'onedl-mmpretrain', 'onedl-mmsegmentation', 'mmpose')

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import MissingFileError, UnusableInputError
-from ..weights import written_whole
+from ..files import written_whole
 from .card import find_image_size, write_card
 from .student import Student, read_student
 

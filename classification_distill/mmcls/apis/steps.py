@@ -14,7 +14,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import MissingFileError, RepFusionError
-from ..weights import write_text
+from ..files import write_text
 
 
 class StepError(RepFusionError, RuntimeError):

@@ -1,7 +1,6 @@
 """A student's backbone out of a training checkpoint, without its teacher."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from mmpretrain.models import TIMMBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..configs import parse_config, type_name
+from ..configs import parse_config, type_name, walk
 from ..engine.preflight import channel_order, swaps_channels
-from ..errors import UnusableInputError
+from ..errors import MissingFileError, UnusableInputError
 from ..models.images import Images, as_batch
 from ..weights import STUDENT_PREFIX, describe_prefixes, load_checkpoint
 
@@ -152,6 +151,8 @@ def load_student(path: str | Path, config_file: str | None = None) -> Normalized
     """
     path = Path(path)
     if path.is_dir():
+        if not (path / 'config.json').is_file():
+            raise MissingFileError(f'{path} holds no config.json: give a folder that publish wrote, or a checkpoint.')
         weights, config = load_checkpoint(path / 'student.pth'), json.loads((path / 'config.json').read_text())
         settings = _bare_types(weights['meta']['backbone'])
         _refuse_foreign_types(settings, str(path))
@@ -181,7 +182,8 @@ def student_channels(dataset: dict, preprocessor: dict) -> str:
 def _refuse_foreign_types(settings: dict, source: str) -> None:
     """A registry imports and calls whatever a name with dots stands for, so a stranger's config must have none."""
     ours = ('mmpretrain.models.backbones.', 'mmcls.models.backbones.')
-    foreign = [name for name in _types(settings) if not isinstance(name, str) or '.' in name]
+    types = (node['type'] for _, node in walk(settings) if isinstance(node, dict) and 'type' in node)
+    foreign = [name for name in types if not isinstance(name, str) or '.' in name]
     known = None if foreign else MODELS.module_dict.get(settings.get('type'))
     if known is None or not known.__module__.startswith(ours):
         raise UnusableInputError(
@@ -200,12 +202,3 @@ def _bare_types(node):
 def _bare_type(kind):
     ours = isinstance(kind, str) and kind.startswith(('mmpretrain.', 'mmcls.'))
     return type_name({'type': kind}) if ours else kind
-
-
-def _types(node) -> Iterator:
-    if isinstance(node, dict):
-        yield from (value for key, value in node.items() if key == 'type')
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from _types(item)

@@ -3,26 +3,26 @@
 import copy
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
 
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from ..configs import loads_checkpoint, type_name
+from ..configs import loads_checkpoint, type_name, walk
 from ..engine.preflight import check_data, check_pretrained_weights
 from ..errors import UnusableInputError
 from ..weights import STUDENT_PREFIX, PretrainedWeightsError
 from .steps import Step, Training, run_steps
 
 
-def find_init_cfg(node, path: str = 'model') -> str | None:
+def find_init_cfg(model: Mapping) -> str | None:
     """Where in a model's config the ``init_cfg`` is that loads by ``student.backbone.``."""
-    if not isinstance(node, dict):
-        return None
-    if loads_checkpoint(node) and node.get('prefix') == STUDENT_PREFIX:
-        return path
-    return next(filter(None, (find_init_cfg(value, f'{path}.{key}') for key, value in node.items())), None)
+    for path, node in walk(model, 'model'):
+        if isinstance(node, Mapping) and loads_checkpoint(node) and node.get('prefix') == STUDENT_PREFIX:
+            return path
+    return None
 
 
 def wire(distillation: Training, downstream: Training) -> dict[str, str]:

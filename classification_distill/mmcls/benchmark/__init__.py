@@ -14,28 +14,37 @@ from mmengine.config import Config
 
 from ..configs import is_a
 from ..errors import UnusableInputError
+from ..files import write_text
 from ..models.classifiers.repfusion import RepFusion
-from ..weights import write_text
 from . import data, processes, scaling, step, train
 from .presets import PRESETS, preset_model
+
+
+def _mebibytes(value: float) -> str:
+    return f'{value / 2**20:.0f}'
+
+
+def _billions(value: float) -> str:
+    return f'{value / 1e9:.2f}'
+
 
 COLUMNS = {
     'way': ('way', '{}'),
     'source': ('files from', '{}'),
     'start_up': ('start-up, s', '{:.1f}'),
     'start_up_processor': ('of it working, s', '{:.1f}'),
-    'start_up_memory': ('its peak, MiB', lambda value: f'{value / 2**20:.0f}'),
-    'list_memory': ('list, MiB', lambda value: f'{value / 2**20:.0f}'),
+    'start_up_memory': ('its peak, MiB', _mebibytes),
+    'list_memory': ('list, MiB', _mebibytes),
     'workers': ('workers', '{}'),
-    'worker_memory': ('a worker for itself, MiB', lambda value: f'{value / 2**20:.0f}'),
+    'worker_memory': ('a worker for itself, MiB', _mebibytes),
     'epoch_boundary': ('between epochs, s', '{:.2f}'),
     'images_per_second': ('images/s', '{:.2f}'),
     'ratio': ('ratio', '{:.2f}'),
     'efficiency': ('efficiency', '{:.0%}'),
     'processor_efficiency': ('by processor time', '{:.0%}'),
-    'peak_memory': ('peak memory, MiB', lambda value: f'{value / 2**20:.0f}'),
-    'teacher_flops': ('teacher, GFLOP/image', lambda value: f'{value / 1e9:.2f}'),
-    'step_flops': ('step, GFLOP/image', lambda value: f'{value / 1e9:.2f}'),
+    'peak_memory': ('peak memory, MiB', _mebibytes),
+    'teacher_flops': ('teacher, GFLOP/image', _billions),
+    'step_flops': ('step, GFLOP/image', _billions),
     'share_of_peak': ('share of peak', '{:.0%}'),
     'data_share': ('waiting for data', '{:.1%}'),
 }
@@ -109,11 +118,11 @@ def _measure_model(
     if model in PRESETS:
         batch_size = batch_size or PRESETS[model][2][torch.cuda.is_available()]
         with tempfile.TemporaryDirectory() as folder:
-            return batch_size, {}, measure(preset_model(model, Path(folder)), batch_size, *several.values(), rounds)
+            return batch_size, {}, measure(preset_model(model, Path(folder)), batch_size, rounds=rounds, **several)
     config = _load(model, cfg_options, f'neither a preset ({", ".join(PRESETS)}) nor')
     batch_size = batch_size or config.train_dataloader.batch_size
     described = config.model.to_dict() | {'data_preprocessor': config.get('data_preprocessor')}
-    return batch_size, {}, measure(described, batch_size, *several.values(), rounds)
+    return batch_size, {}, measure(described, batch_size, rounds=rounds, **several)
 
 
 def _measure_config(

@@ -12,7 +12,8 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 
 from ..errors import MissingFileError, RepFusionError
-from ..weights import find_damage, remove, unwrap, written_whole
+from ..files import remove, written_whole
+from ..weights import find_damage, unwrap
 
 BACKEND = {'backend': 'atomic'}
 INTERRUPTED = 'interrupted.pth'  # of a run that was asked to stop

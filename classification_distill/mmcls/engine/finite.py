@@ -36,7 +36,7 @@ def _data_elements(batch) -> Iterator[BaseDataElement]:
 
 
 def to_plain(value):
-    """Turn into dicts and lists of CPU tensors, numbers and strings: ``torch.load(weights_only=True)`` reads them."""
+    """Turn into dicts and lists of CPU tensors, numbers and strings, which ``load_checkpoint`` reads."""
     if isinstance(value, BaseDataElement):
         value = value.to_dict()
     if isinstance(value, dict):

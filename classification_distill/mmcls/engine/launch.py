@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from ..configs import load_config
+from ..configs import load_config, walk
 from ..errors import MissingFileError, UnusableInputError
-from ..weights import unwrap, written_whole
+from ..files import written_whole
+from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
 from .preflight import check_channel_order, check_data, check_pretrained_weights
 from .slurm import set_rendezvous
@@ -40,7 +41,7 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
                 f'{key}._delete_=True nothing is left of what the config says.'
             )
     if 'distilled' in options:
-        fields = [field for field, value in _strings(config.model, 'model') if value == config.get('distilled')]
+        fields = [field for field, value in walk(config.model, 'model') if value == config.get('distilled')]
         if not fields:
             raise UnusableInputError(
                 f'--cfg-options distilled={options["distilled"]}: the model of this config starts from no student. '
@@ -50,21 +51,10 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
     config.merge_from_dict(dict(options))
 
 
-def _strings(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(node, str):
-        yield path, node
-    elif isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _strings(value, f'{path}.{key}')
-    elif isinstance(node, list | tuple):
-        for index, value in enumerate(node):
-            yield from _strings(value, f'{path}.{index}')
-
-
 RUN_HOOKS = {
     'pretrained_weights': 'PretrainedWeightsHook',
-    'epoch_position': 'EpochPositionHook',  # first: the seeds follow from where the epoch goes on
     'iteration_seed': 'IterationSeedHook',
+    'epoch_position': 'EpochPositionHook',
     'interruption': 'InterruptionHook',
     'finite_loss': 'FiniteLossHook',
     'data_errors': 'DataErrorHook',
@@ -95,7 +85,8 @@ def prepare_config(
     Raises:
         RepFusionError: When there is no such config, or it cannot follow.
     """
-    sys.path.append(os.getcwd())  # modules of one's own lie there, which the config names in custom_imports
+    if os.getcwd() not in sys.path:  # modules of one's own lie there, which the config names in custom_imports
+        sys.path.append(os.getcwd())
     config = load_config(path)
     apply_cfg_options(config, options)
     config.launcher = launcher

@@ -19,7 +19,7 @@ from mmpretrain.datasets import CIFAR10, ImageNet
 from mmpretrain.registry import DATASETS, HOOKS, TRANSFORMS
 from torch import Tensor, nn
 
-from ..configs import find_class, is_a, loads_checkpoint, type_name
+from ..configs import find_class, is_a, loads_checkpoint, type_name, walk
 from ..errors import MissingFileError, UnusableInputError
 from ..models.classifiers.repfusion import RepFusion
 from ..models.generators.ddpm_trainer import DDPMTrainer
@@ -235,17 +235,9 @@ def _pretrained_init_cfgs(module: nn.Module) -> list[dict]:
     return [c for c in init_cfgs if isinstance(c, dict) and loads_checkpoint(c)]
 
 
-def _find_field(config: Mapping, init_cfg: dict, field: str = 'model') -> str | None:
+def _find_field(config: Mapping, init_cfg: dict) -> str | None:
     """Where in the config the same ``init_cfg`` stands."""
-
-    def walk(node, path: str) -> Iterator[str]:
-        if isinstance(node, Mapping):
-            if 'type' in node and loads_checkpoint(node) and dict(node) == dict(init_cfg):
-                yield path
-            for key, value in node.items():
-                yield from walk(value, f'{path}.{key}')
-        elif isinstance(node, list | tuple):
-            for index, value in enumerate(node):
-                yield from walk(value, f'{path}[{index}]')
-
-    return next(walk(config.get(field, {}), field), None)
+    for path, node in walk(config.get('model', {}), 'model'):
+        if isinstance(node, Mapping) and loads_checkpoint(node) and dict(node) == dict(init_cfg):
+            return path
+    return None

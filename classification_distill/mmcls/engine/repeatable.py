@@ -122,7 +122,7 @@ class EpochPositionHook(Hook):
         ValueError: When the epoch now has other batches than when the checkpoint was saved.
     """
 
-    priority = 'VERY_HIGH'
+    priority = 'HIGHEST'  # before IterationSeedHook, whose seeds follow from where the epoch goes on
 
     def __init__(self):
         self._batches_seen = 0

@@ -63,7 +63,9 @@ def as_batch(images: Images, size: tuple[int, int] | None = None) -> Tensor:
         if size is not None and pixels.shape[-2:] != torch.Size(size):
             pixels = F.interpolate(pixels[None], size, mode='bilinear', antialias=True, align_corners=False)[0]
         batch.append(pixels)
-    if len({pixels.shape for pixels in batch}) != 1:
+    if not batch:
+        raise UnusableInputError('There is no image.')
+    if len({pixels.shape for pixels in batch}) > 1:
         raise UnusableInputError(f'The images are of several sizes, {[tuple(p.shape[1:]) for p in batch[:5]]}.')
     return torch.stack(batch)
 

@@ -11,7 +11,8 @@ from mmpretrain.registry import HOOKS
 from torchvision.utils import make_grid
 
 from ..engine.terminal import AT_TERMINAL
-from ..weights import remove, unwrap, written_whole
+from ..files import remove, written_whole
+from ..weights import unwrap
 
 if TYPE_CHECKING:
     from diffusers import DDPMPipeline

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...weights import write_text
+from ...files import write_text
 from .page import build_sections, render
 from .runs import find_runs, group_runs
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ...configs import ROOT, loads_checkpoint, parse_config, type_name
+from ...configs import ROOT, loads_checkpoint, parse_config, type_name, walk
 from ...errors import UnusableInputError
 from ...visualization.timesteps import read_histogram
 
@@ -85,7 +85,8 @@ class Run:
     @property
     def start(self) -> str:
         """The checkpoint that the network started from, or ``scratch``."""
-        return _find_start(self.config['model']) or 'scratch'
+        sources = (node for _, node in walk(self.config['model']) if isinstance(node, dict) and loads_checkpoint(node))
+        return next((source['checkpoint'] for source in sources if source.get('checkpoint')), 'scratch')
 
     @property
     def seed(self) -> int | None:
@@ -120,14 +121,6 @@ class Run:
         text = logs[-1].read_text(errors='replace')[:20000] if logs else ''
         found = dict(re.findall(r'^ {4}([^:\n]+): (.+)$', text, re.MULTILINE))
         return {key: found[key] for key in ENVIRONMENT if key in found}
-
-
-def _find_start(node) -> str | None:
-    if isinstance(node, dict):
-        if loads_checkpoint(node) and node.get('checkpoint'):
-            return node['checkpoint']
-        return next(filter(None, map(_find_start, node.values())), None)
-    return None
 
 
 @dataclass

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...errors import MissingFileError, UnusableInputError
-from ...weights import load_checkpoint, written_whole
+from ...files import written_whole
+from ...weights import load_checkpoint
 from .variants import VARIANTS, ADMVariant, get_variant
 
 if TYPE_CHECKING:

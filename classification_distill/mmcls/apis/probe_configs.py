@@ -1,0 +1,179 @@
+"""A probe of what configs describe, resumed where it was stopped: a table, a heat map, a config of the best cell."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS, MODELS
+from torch.utils.data import Dataset, Subset
+from tqdm.contrib.concurrent import thread_map
+
+from ..configs import load_config
+from ..engine.preflight import walk_datasets
+from ..errors import UnusableInputError
+from ..files import write_text, written_whole
+from .probe import DEVICE, TIMESTEPS, Labelled, check_timesteps, probe_timestep, progress_bar
+from .teacher import every_block
+
+COLUMNS = ('layer', 'timestep', 'channels', 'stride', 'linear', 'knn')
+
+
+def probe_configs(
+    teacher: str,
+    data: str,
+    out: str | Path,
+    layers: list[str] | None = None,
+    timesteps: Sequence[int] = TIMESTEPS,
+    num_train: int = 2000,
+    num_test: int = 2000,
+    batch_size: int = 64,
+) -> str:
+    """As ``probe``, for a teacher and a data set that configs describe; resumed where it was stopped.
+
+    Args:
+        teacher: Config with ``model.teacher``, such as a distillation config.
+        data: Config with ``train_dataloader`` and ``val_dataloader``.
+        out: Folder for ``probe.csv``, the heat map ``probe.png`` and ``best.py``, a config of the best cell.
+        layers: Layers to probe; by default every residual or transformer block.
+        timesteps: Timesteps to probe.
+        num_train: Images to fit the probes on, drawn from the training split and not augmented.
+        num_test: Images of the validation split to test them on.
+        batch_size: Images of one pass through the teacher.
+
+    Returns:
+        str: The contents of ``best.py``.
+
+    Raises:
+        RepFusionError: When a config is not there or not of its kind, or ``out`` is of another probe.
+        ValueError: When a layer or a timestep is not the teacher's.
+    """
+    init_default_scope('mmpretrain')
+    teacher_config, config = load_config(teacher), load_config(data)
+    if 'teacher' not in teacher_config.get('model', {}):
+        raise UnusableInputError(f'{teacher} has no model.teacher: give a distillation config.')
+    if not {'train_dataloader', 'val_dataloader'} <= config.keys():
+        raise UnusableInputError(f'{data} lacks train_dataloader or val_dataloader: give a config of a data set.')
+    settings = teacher_config.model.teacher.to_dict()
+    network = MODELS.build(settings | {'layers': layers or every_block(settings)}).to(DEVICE)
+    check_timesteps(network, timesteps)
+    sets = _build_images(config, 'train', num_train), _build_images(config, 'val', num_test)
+    if network.class_conditioning.mode == 'true':
+        network.class_conditioning.set_dataset_classes(sets[0].dataset.metainfo['classes'])
+    record = {
+        'teacher': teacher,
+        'data': data,
+        'layers': list(network.layers),
+        'timesteps': list(timesteps),
+        'train': num_train,
+        'test': num_test,
+        'config': settings,
+    }
+    out = Path(out)
+    rows = _load_rows(out, record)
+    done = {int(row['timestep']) for row in rows}
+    waiting = [t for t in timesteps if t not in done]
+    if waiting:
+        splits = [_read(images, config.get('data_preprocessor', {})) for images in sets]
+        with progress_bar(splits, waiting) as bar:
+            for t in waiting:
+                rows += probe_timestep(network, splits, t, batch_size, bar)
+                write_text(out / 'probe.csv', _table(rows))
+    draw_heat_map(rows, out / 'probe.png')
+    return write_snippet(rows, len(sets[1]), out / 'best.py')
+
+
+def _build_images(config: Config, split: str, limit: int, seed: int = 0) -> Dataset:
+    """A fixed random part of a split, to be read without augmentation."""
+    settings = config[f'{split}_dataloader'].dataset
+    if split == 'train':
+        plain = _innermost(config.val_dataloader.dataset)[0].pipeline
+        for dataset in _innermost(settings):
+            dataset.pipeline = plain
+    dataset = DATASETS.build(settings)
+    order = np.random.default_rng(seed).permutation(len(dataset))[:limit]
+    return Subset(dataset, sorted(order.tolist()))
+
+
+def _innermost(settings: dict) -> list[dict]:
+    """The data set's config, or those that wrappers such as RepeatDataset and ConcatDataset hold."""
+    return [dataset for _, dataset in walk_datasets(settings, '') if not {'dataset', 'datasets'} & dataset.keys()]
+
+
+def _read(images: Dataset, preprocessor: dict) -> Labelled:
+    """Every sample of a data set of MMPretrain, decoded once for all timesteps."""
+    # Decoding leaves Python to the other threads.
+    indices = range(len(images))
+    samples = thread_map(images.__getitem__, indices, desc='reading', unit='image', leave=False, disable=None)
+    pixels = torch.stack([sample['inputs'] for sample in samples])
+    if preprocessor.get('to_rgb'):
+        pixels = pixels.flip(1)
+    return pixels, torch.cat([sample['data_samples'].gt_label for sample in samples])
+
+
+def _load_rows(out: Path, record: dict) -> list[dict]:
+    """The rows of an earlier, unfinished probe of the same kind.
+
+    Raises:
+        UnusableInputError: When ``out`` is of another.
+    """
+    path, table = out / 'probe.json', out / 'probe.csv'
+    if path.is_file() and (earlier := json.loads(path.read_text())) != record:
+        different = ', '.join(key for key in record if record[key] != earlier.get(key))
+        raise UnusableInputError(
+            f'{out} holds a probe with other settings ({different}). Give another folder by --out.'
+        )
+    write_text(path, json.dumps(record, indent=2) + '\n')
+    return list(csv.DictReader(table.open())) if table.is_file() else []
+
+
+def _table(rows: list[dict]) -> str:
+    lines = (','.join(_cell(row[key]) for key in COLUMNS) for row in rows)
+    return '\n'.join([','.join(COLUMNS), *lines, ''])
+
+
+def _cell(value) -> str:
+    return f'{value:.2f}' if isinstance(value, float) else str(value)
+
+
+def draw_heat_map(rows: list[dict], path: Path) -> None:
+    """Layers x timesteps, a panel a probe, the best cell framed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    layers = list(dict.fromkeys(row['layer'] for row in rows))
+    timesteps = sorted({int(row['timestep']) for row in rows})
+    figure = Figure(figsize=(5 + 0.9 * len(timesteps), 1.6 + 0.28 * len(layers)), layout='constrained')
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (key, title) in zip(panels, (('linear', 'linear probe'), ('knn', '10 nearest neighbours')), strict=True):
+        values = np.full((len(layers), len(timesteps)), np.nan)
+        for row in rows:
+            values[layers.index(row['layer']), timesteps.index(int(row['timestep']))] = float(row[key])
+        image = axes.imshow(values, aspect='auto')
+        y, x = np.unravel_index(np.nanargmax(values), values.shape)
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor='red', linewidth=2))
+        axes.set(title=f'{title}, best {values[y, x]:.1f} %', xlabel='timestep')
+        axes.set_xticks(range(len(timesteps)), timesteps)
+        axes.set_yticks(range(len(layers)), layers)
+        figure.colorbar(image, ax=axes, label='test accuracy, %')
+    with written_whole(path) as partial:
+        FigureCanvasAgg(figure).print_png(partial)
+
+
+def write_snippet(rows: list[dict], num_test: int, path: Path) -> str:
+    """The best (layer, t) by the linear probe as a config to paste under ``_base_``."""
+    best = max(rows, key=lambda row: float(row['linear']))
+    text = (
+        f'# linear probe {_cell(best["linear"])} %, nearest neighbours {_cell(best["knn"])} %, '
+        f'on {num_test} test images\n'
+        'model = dict(\n'
+        f'    teacher=dict(layers=[{best["layer"]!r}]),\n'
+        f"    timestep_policy=dict(_delete_=True, type='FixedPolicy', timestep={best['timestep']}))\n"
+    )
+    write_text(path, text)
+    return text
