@@ -11,6 +11,7 @@ PACKAGE = ROOT / 'classification_distill' / 'mmcls'
 DOORS = sorted((ROOT / 'tools').glob('*.py'))
 FLOORS = [
     {'errors', 'files', 'weights', 'configs'},
+    {'datasets'},
     {'models', 'evaluation'},
     {'engine', 'visualization'},
     {'apis', 'benchmark', 'demo'},

@@ -14,7 +14,7 @@ with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
     import mmpretrain.datasets
     import mmpretrain.models  # noqa: F401
 
-from . import engine, models, visualization  # noqa: F401
+from . import datasets, engine, models, visualization  # noqa: F401
 
 _APIS = {
     'load_teacher': 'teacher',

@@ -126,3 +126,30 @@ def as_code(value) -> str:
     if isinstance(value, list):
         return f'[{", ".join(map(as_code, value))}]'
     return repr(value)
+
+
+def training_set(config: Mapping) -> Mapping:
+    """The config of a training data set, within its wrappers."""
+    dataset = config.get('train_dataloader', {}).get('dataset', {})
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
+        dataset = dataset['dataset']
+    return dataset
+
+
+def find_image_size(config: Mapping) -> int | None:
+    """Side in pixels of the square images that a training gets, where the config says so."""
+    keys = {
+        'RandomCrop': 'crop_size',
+        'CenterCrop': 'crop_size',
+        'RandomResizedCrop': 'scale',
+        'Resize': 'scale',
+        'BatchResizedCrop': 'size',
+    }
+    dataset = training_set(config)
+    preprocessor = config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
+    for transform in [*reversed(preprocessor.get('augments', [])), *reversed(dataset.get('pipeline', []))]:
+        if key := keys.get(type_name(transform)):
+            size = transform.get(key)
+            sides = {size} if isinstance(size, int) else set(size or ())
+            return sides.pop() if len(sides) == 1 else None
+    return 32 if type_name(dataset) in ('CIFAR10', 'CIFAR100') else None

@@ -6,8 +6,9 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from mmcls.benchmark.presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
 from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher, UNetTeacher
-from mmcls.models.teachers.execution import Precision
+from mmcls.models.teachers.execution import ChannelsLastGroupNorm, Precision
 from support import read_in_full_forward, tiny_unet
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 MIDDLE = 'mid_block.resnets.1.conv2'
@@ -42,17 +43,38 @@ def test_full_size(settings, parameters, gflops, info):
     assert early.get_total_flops() / 1e9 <= 1.02 * gflops[1]
 
 
-@pytest.mark.parametrize('option', ['channels_last', 'compile'])
-def test_speed_options_change_no_feature(option, pipeline_folder):
+def test_compiling_changes_no_feature(pipeline_folder):
     images, t = torch.rand(4, 3, 8, 8) * 2 - 1, torch.tensor([0, 10, 500, 999])
     plain = DiffusersTeacher(pipeline_folder)(images, t)[MIDDLE]
-    teacher = DiffusersTeacher(pipeline_folder, **{option: True})
+    teacher = DiffusersTeacher(pipeline_folder, compile=True)
     assert torch.allclose(teacher(images, t)[MIDDLE], plain, atol=1e-5)
     compiled = [name for name, module in teacher.network.named_modules() if module._compiled_call_impl is not None]
     blocks = ['time_embedding', 'down_blocks.0', 'down_blocks.1', 'mid_block.attentions.0', 'mid_block.resnets.0']
-    assert compiled == (blocks if option == 'compile' else [])
-    last = teacher.network.get_submodule(MIDDLE).weight.is_contiguous(memory_format=torch.channels_last)
-    assert last == (option == 'channels_last')
+    assert compiled == blocks
+    assert teacher.network.get_submodule(MIDDLE).weight.is_contiguous(memory_format=torch.channels_last)
+    averages = teacher(images, t, pooled=True)[MIDDLE]
+    assert torch.allclose(averages, plain.mean((2, 3), keepdim=True), atol=1e-5)
+
+
+def test_weights_are_held_in_the_precision(pipeline_folder):
+    teacher = DiffusersTeacher(pipeline_folder, dtype='bfloat16')
+    images, t = torch.rand(2, 3, 8, 8) * 2 - 1, torch.tensor([0, 999])
+    teacher(images, t)
+    assert {p.dtype for p in teacher.network.parameters()} == {torch.bfloat16}
+    assert teacher.alphas_cumprod.dtype == torch.float32
+
+
+@pytest.mark.parametrize('shape', [(3, 16, 5, 7), (2, 16, 9)])
+def test_group_norm_of_channels_last_maps_is_torchs(shape):
+    torch.manual_seed(0)
+    norm = nn.GroupNorm(4, 16, eps=1e-6)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = 3 * torch.randn(shape) + 5
+    assert torch.allclose(ChannelsLastGroupNorm(norm)(x), norm(x), atol=2e-5)
+    low = ChannelsLastGroupNorm(norm.bfloat16())(x.bfloat16())
+    assert low.dtype == torch.bfloat16
+    assert torch.allclose(low.float(), norm(x.bfloat16()).float(), atol=6e-2)
 
 
 def test_precision_is_the_teachers_own_whatever_autocast_is_around_it(pipeline_folder):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..configs import as_code, type_name
-from .student import Student, student_channels, training_set
+from ..configs import as_code, training_set, type_name
+from .student import Student, student_channels
 
 # Where a backbone of the same name has the same tensors, ``init_cfg`` alone takes the student there.
 SAME_TENSORS = {
@@ -54,17 +54,6 @@ Paths are those from the folder that holds `{name}`.
 {hashes}
 """
     (folder / 'README.md').write_text(text)
-
-
-def find_image_size(config: dict) -> int | None:
-    """Side in pixels of the square images that the training pipeline gives, where it says so."""
-    keys = {'RandomCrop': 'crop_size', 'CenterCrop': 'crop_size', 'RandomResizedCrop': 'scale', 'Resize': 'scale'}
-    for transform in reversed(training_set(config).get('pipeline', [])):
-        if key := keys.get(type_name(transform)):
-            size = transform[key]
-            sides = {size} if isinstance(size, int) else set(size)
-            return sides.pop() if len(sides) == 1 else None
-    return None
 
 
 def _rows(student: Student, image_size: int, features: tuple[Tensor, ...]) -> str:

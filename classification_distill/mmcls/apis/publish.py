@@ -9,9 +9,10 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+from ..configs import find_image_size
 from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
-from .card import find_image_size, write_card
+from .card import write_card
 from .student import Student, read_student
 
 FORMATS = ('safetensors', 'pth', 'onnx')

@@ -11,7 +11,7 @@ from mmpretrain.models import TIMMBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..configs import parse_config, type_name, walk
+from ..configs import parse_config, training_set, type_name, walk
 from ..engine.preflight import channel_order, swaps_channels
 from ..errors import MissingFileError, UnusableInputError
 from ..models.images import Images, as_batch
@@ -163,14 +163,6 @@ def load_student(path: str | Path, config_file: str | None = None) -> Normalized
     preprocessor = config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
     order = student_channels(training_set(config), preprocessor)
     return NormalizedStudent(backbone, preprocessor.get('mean'), preprocessor.get('std'), order == 'BGR')
-
-
-def training_set(config: dict) -> dict:
-    """The training data set of a config, within its wrappers."""
-    dataset = config.get('train_dataloader', {}).get('dataset', {})
-    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
-        dataset = dataset['dataset']
-    return dataset
 
 
 def student_channels(dataset: dict, preprocessor: dict) -> str:

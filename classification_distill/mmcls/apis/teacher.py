@@ -41,7 +41,8 @@ def load_teacher(
         layers: Names of the network's modules to read; by default the last of its middle. ``'blocks'`` for every
             residual or transformer block.
         variant: Of a guided-diffusion checkpoint whose name does not tell it: 64, 128, 256, 256-uncond, 512, FILE.json.
-        options: Further options of the teacher, such as ``noise='forward'`` or ``dtype='bfloat16'``.
+        options: Further options of the teacher, such as ``noise='forward'``, ``dtype='bfloat16'``, or for many images
+            on a GPU ``compile=True``.
 
     Returns:
         BaseTeacher: On the CPU; ``.to('cuda')`` moves it. ``read(images, t)`` takes PIL images, arrays or tensors.
@@ -56,7 +57,7 @@ def load_teacher(
         {'up_blocks.1.resnets.2.conv2': (256, 4)}
     """
     init_default_scope('mmpretrain')
-    settings = describe_teacher(str(source), variant) | options
+    settings = describe_teacher(str(source), variant) | {'compile': False} | options
     if layers:
         settings['layers'] = every_block(settings) if layers == 'blocks' else layers
     return MODELS.build(settings)

@@ -45,6 +45,7 @@ COLUMNS = {
     'peak_memory': ('peak memory, MiB', _mebibytes),
     'teacher_flops': ('teacher, GFLOP/image', _billions),
     'step_flops': ('step, GFLOP/image', _billions),
+    'teacher_share': ("teacher's share of peak", '{:.0%}'),
     'share_of_peak': ('share of peak', '{:.0%}'),
     'data_share': ('waiting for data', '{:.1%}'),
 }

@@ -10,18 +10,17 @@ class PublishedTeacher(nn.Module):
     """Any teacher's network, run to its end.
 
     Args:
-        teacher: Config of the teacher; options of speed are not used.
+        teacher: Config of the teacher, in float32 and not compiled.
     """
 
     def __init__(self, teacher: dict):
         super().__init__()
-        plain = {'dtype': 'float32', 'channels_last': False, 'compile': False}
         reader = MODELS.build(teacher)
         self.layers = reader.layers
         self.feature_info = reader.feature_info
         # With the last layer among those to be read, no block is dropped.
         last = [] if reader.last_layer in self.layers else [reader.last_layer]
-        self.whole = MODELS.build(teacher | plain | {'layers': [*self.layers, *last]})
+        self.whole = MODELS.build(teacher | {'layers': [*self.layers, *last]})
         self.sample_size = self.whole.sample_size
         self.num_timesteps = self.whole.num_timesteps
         self.class_conditioning = self.whole.class_conditioning

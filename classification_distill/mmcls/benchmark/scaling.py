@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from mmengine.config import Config
 
-from ..configs import type_name
+from ..configs import training_set, type_name
 from ..errors import UnusableInputError
 from .data import images_per_core
 from .shapes import TEACHERS, count
@@ -48,7 +48,7 @@ def all_reduce_seconds(size: float, gpus: int, assumed: Assumptions) -> float:
 
 def simulate(counted: dict[str, int], config: Config, gpus: int, assumed: Assumptions) -> dict:
     """One training on ``gpus`` GPUs; keys as in ``QUANTITIES``, times in seconds."""
-    images, image_bytes = DATA_SETS[type_name(config.train_dataloader.dataset)]
+    images, image_bytes = DATA_SETS[type_name(training_set(config))]
     batch = config.train_dataloader.batch_size
     rate = assumed.tflops * 1e12 / batch
     backward = counted['backward_flops'] / rate
@@ -56,7 +56,7 @@ def simulate(counted: dict[str, int], config: Config, gpus: int, assumed: Assump
     reduce = all_reduce_seconds(counted['gradients'], gpus, assumed)
     small = counted['messages'] * all_reduce_seconds(0, gpus, assumed)
     exposed = max(0.0, reduce - backward) + small  # gradients travel while others are computed
-    workers = config.train_dataloader.num_workers
+    workers = max(1, config.train_dataloader.num_workers)
     waiting = max(0.0, batch / (workers * assumed.images_per_core) - compute - exposed)
     step = compute + exposed + waiting
     steps = math.ceil(images / (gpus * batch))
@@ -123,7 +123,7 @@ QUANTITIES = {
 
 def check(config: Config, assume: dict) -> None:
     """Raise ValueError where the data set or the teacher is not known here, or ``assume`` names something else."""
-    if type_name(config.train_dataloader.dataset) not in DATA_SETS:
+    if type_name(training_set(config)) not in DATA_SETS:
         raise UnusableInputError(f'its training set is none of {", ".join(DATA_SETS)}, whose sizes are known here.')
     if type_name(config.model.teacher) not in TEACHERS:
         raise UnusableInputError(f'its teacher is none of {", ".join(TEACHERS)}.')

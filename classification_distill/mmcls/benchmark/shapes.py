@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..configs import type_name
+from ..configs import find_image_size, type_name
+from ..errors import UnusableInputError
 from ..models.guided_diffusion import build_unet, get_variant
 from ..models.teachers.diffusers_teacher import MIDDLE, UNetTeacher
 from .presets import HUB
@@ -62,8 +63,10 @@ def count(config: Config) -> dict[str, int]:
 
 
 def _image_size(config: Config) -> int:
-    sizes = [t.get('crop_size') or t.get('scale') for t in config.train_dataloader.dataset.pipeline]
-    return next(size for size in sizes if size)
+    size = find_image_size(config)
+    if size is None:
+        raise UnusableInputError('it does not say how large its images are.')
+    return size
 
 
 def _count_flops(model: nn.Module, size: int) -> dict[str, int]:

@@ -6,33 +6,48 @@ import statistics
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..datasets.samples import SampleBatch
+from ..models.teachers.execution import GraphReplay
 from .published import PublishedTeacher  # noqa: F401
 
 PUBLISHED = 'published'
 
 
 def ways() -> dict[str, dict]:
-    """The options of the teacher that are compared on this machine, by name."""
-    precisions = ['bfloat16', 'float16', 'float32'] if torch.cuda.is_available() else ['float32', 'bfloat16']
-    first, *others = precisions
+    """What is compared on this machine, by name: the teacher's ``dtype``, and whether the step is compiled.
+
+    The first is what a run does by default.
+    """
+    if torch.cuda.is_available():
+        return {
+            'ours': {'dtype': 'bfloat16', 'compile': True},
+            'not compiled': {'dtype': 'bfloat16', 'compile': False},
+        }
     return {
-        f'ours, {first}': {'dtype': first},
-        'channels_last': {'dtype': first, 'channels_last': True},
-        'compile': {'dtype': first, 'compile': True},
-        'channels_last, compile': {'dtype': first, 'channels_last': True, 'compile': True},
-        **{dtype: {'dtype': dtype} for dtype in others},
+        'ours': {'dtype': 'float32', 'compile': False},
+        'compiled': {'dtype': 'float32', 'compile': True},
+        'bfloat16': {'dtype': 'bfloat16', 'compile': False},
     }
+
+
+def adapt(model: dict, way: str) -> dict:
+    """The config of a RepFusion model as a way of ``ways``, or the published one, has it."""
+    if way == PUBLISHED:
+        plain = model['teacher'] | {'dtype': 'float32', 'compile': False}
+        return model | {'teacher': {'type': 'PublishedTeacher', 'teacher': plain}, 'compile': False}
+    return model | {'teacher': model['teacher'] | ways()[way], 'compile': ways()[way]['compile']}
 
 
 class Step:
@@ -46,35 +61,49 @@ class Step:
 
     def __init__(self, model: dict, way: str, batch_size: int):
         init_default_scope('mmpretrain')
-        teacher = dict(model['teacher'])
-        teacher = {'type': 'PublishedTeacher', 'teacher': teacher} if way == PUBLISHED else teacher | ways()[way]
         torch.manual_seed(0)
         self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.model = MODELS.build(dict(model) | {'teacher': teacher}).to(self.device).train()
-        self.optimizer = OptimWrapper(torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9))
+        preprocessor = dict(model.get('data_preprocessor') or {})
+        preprocessor.pop('augments', None)
+        preprocessor['type'] = 'ClsDataPreprocessor' if way == PUBLISHED else 'BatchPreprocessor'
+        model = dict(model) | {'data_preprocessor': preprocessor}
+        self.model = MODELS.build(adapt(model, way)).to(self.device).train()
+        fast = self.device == 'cuda' and way != PUBLISHED
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, fused=fast)
+        self.optimizer = AmpOptimWrapper(dtype='bfloat16', optimizer=optimizer) if fast else OptimWrapper(optimizer)
         size = self.model.teacher.sample_size
-        self.data = {
-            'inputs': list(torch.randint(256, (batch_size, 3, *size), dtype=torch.uint8)),
-            'data_samples': [DataSample().set_gt_label(i % 2) for i in range(batch_size)],
-        }
+        inputs, labels = torch.randint(256, (batch_size, 3, *size), dtype=torch.uint8), torch.arange(batch_size) % 2
+        if way == PUBLISHED:
+            samples = [DataSample().set_gt_label(label) for label in labels]
+            self.data = {'inputs': list(inputs), 'data_samples': samples}
+        else:
+            inputs = inputs.pin_memory() if fast else inputs
+            self.data = {'inputs': inputs, 'data_samples': SampleBatch(gt_label=labels, sample_idx=labels)}
+        self.images = torch.rand(batch_size, 3, *size, device=self.device) * 2 - 1
+        self.t = torch.randint(self.model.teacher.num_timesteps, (batch_size,), device=self.device)
 
     def run(self, times: int) -> float:
         """Seconds a step, as a mean of ``times``."""
+        return self._time(lambda: self.model.train_step(self.data, self.optimizer), times)
+
+    def read(self, times: int) -> float:
+        """Seconds that the teacher takes of it."""
+        return self._time(lambda: self.model.teacher(self.images, self.t, pooled=True), times)
+
+    def _time(self, call: Callable[[], object], times: int) -> float:
         self._synchronize()
         start = time.perf_counter()
         for _ in range(times):
-            self.model.train_step(self.data, self.optimizer)
+            call()
         self._synchronize()
         return (time.perf_counter() - start) / times
 
     def flops(self) -> dict[str, int]:
-        """FLOPs an image: of the teacher's forward, and of the whole step."""
-        count = len(self.data['inputs'])
-        size = self.model.teacher.sample_size
-        images = torch.zeros(count, 3, *size, device=self.device)
+        """FLOPs an image: of the teacher's forward, and of the whole step; of a step that is not compiled."""
+        count = len(self.images)
         # The fused attention of CPUs is unknown to the counter; written out, it does the same work.
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as teacher:
-            self.model.teacher(images, torch.zeros(count, dtype=torch.int64, device=self.device))
+            self.model.teacher(self.images, self.t)
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as step:
             self.run(1)
         return {'teacher': teacher.get_total_flops() // count, 'step': step.get_total_flops() // count}
@@ -132,29 +161,36 @@ def measure(model: dict, batch_size: int, rounds: int) -> list[dict]:
 
     Returns:
         list[dict]: A row a way: ``way``, ``images_per_second``, ``ratio`` to the published way, ``seconds`` (every
-        round's), ``peak_memory`` in bytes, ``teacher_flops`` and ``step_flops`` an image, and ``share_of_peak``.
+        round's), ``peak_memory`` in bytes, ``teacher_flops`` and ``step_flops`` an image, and of the machine's FLOP/s
+        ``teacher_share`` while the teacher is read, and ``share_of_peak`` over the whole step.
     """
     names = [PUBLISHED, *ways()]
+    uncompiled = next(name for name, settings in ways().items() if not settings['compile'])
+    on_gpu = torch.cuda.is_available()
+    warm_up, times = (GraphReplay.warm_up + 5, 10) if on_gpu else (2, 2)
     steps = {}
     for name in names:
         print(f'{name}: building, first steps ...', file=sys.stderr)
         steps[name] = Step(model, name, batch_size)
         steps[name].run(2)
-    ours = names[1]
-    flops = {name: steps[name].flops() for name in (PUBLISHED, ours)}
-    seconds = defaultdict(list)
+    flops = {name: steps[name].flops() for name in (PUBLISHED, uncompiled)}
+    for step in steps.values():
+        step.run(warm_up)
+        step.read(warm_up)
+    seconds, reading = defaultdict(list), defaultdict(list)
     for index in range(rounds):
         print(f'round {index + 1} of {rounds} ...', file=sys.stderr)
         for name in names:
-            seconds[name].append(steps[name].run(2))
+            seconds[name].append(steps[name].run(times))
+            reading[name].append(steps[name].read(times))
     steps.clear()
-    size = 8192 if torch.cuda.is_available() else 1024
     published = statistics.median(seconds[PUBLISHED])
+    peaks = {dtype: peak_flops(getattr(torch, dtype), 8192 if on_gpu else 1024) for dtype in ('float32', 'bfloat16')}
     rows = []
     for name in names:
         median = statistics.median(seconds[name])
-        count = flops[PUBLISHED if name == PUBLISHED else ours]
-        dtype = getattr(torch, 'float32' if name == PUBLISHED else ways()[name]['dtype'])
+        count = flops[PUBLISHED if name == PUBLISHED else uncompiled]
+        peak = peaks['float32' if name == PUBLISHED else ways()[name]['dtype']]
         rows.append({
             'way': name,
             'images_per_second': batch_size / median,
@@ -163,6 +199,7 @@ def measure(model: dict, batch_size: int, rounds: int) -> list[dict]:
             'peak_memory': peak_memory(model, name, batch_size),
             'teacher_flops': count['teacher'],
             'step_flops': count['step'],
-            'share_of_peak': count['step'] * batch_size / median / peak_flops(dtype, size),
+            'teacher_share': count['teacher'] * batch_size / statistics.median(reading[name]) / peak,
+            'share_of_peak': count['step'] * batch_size / median / peak,
         })  # fmt: skip
     return rows

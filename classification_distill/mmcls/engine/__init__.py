@@ -2,6 +2,7 @@ from .checkpoints import SafeCheckpointHook
 from .data_errors import DataErrorHook
 from .dry_run import dry_run
 from .finite import FiniteLossHook
+from .gpu import DeferredLogHook
 from .launch import evaluate, prepare_config, train
 from .preflight import PretrainedWeightsHook
 from .repeatable import EpochPositionHook, IterationSeedHook
@@ -10,6 +11,7 @@ from .teacher_classes import TeacherClassesHook
 
 __all__ = [
     'DataErrorHook',
+    'DeferredLogHook',
     'EpochPositionHook',
     'FiniteLossHook',
     'InterruptionHook',

@@ -14,6 +14,7 @@ from torch import nn
 from ..errors import MissingFileError, RepFusionError
 from ..files import remove, written_whole
 from ..weights import find_damage, unwrap
+from .gpu import read_losses
 
 BACKEND = {'backend': 'atomic'}
 INTERRUPTED = 'interrupted.pth'  # of a run that was asked to stop
@@ -81,6 +82,7 @@ def save_safely(runner, filename: str, meta: dict, resume_from_it: bool = True) 
     """
     if resume_from_it:
         check_weights(runner)
+    read_losses(runner)
     runner.save_checkpoint(runner.work_dir, filename, meta=meta, backend_args=BACKEND)
     if resume_from_it:
         _point_to(Path(runner.work_dir, filename), runner)
@@ -137,6 +139,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         check_weights(runner)
+        read_losses(runner)
         outdated = None
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_rank
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import save_checkpoint
 from mmengine.structures import BaseDataElement
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
+from ..datasets.samples import SampleBatch
 from ..weights import unwrap
 from .checkpoints import BACKEND, NonFiniteError, nonfinite_parameters, save_safely
 
@@ -28,7 +30,9 @@ def name_images(batch) -> str:
 
 
 def _data_elements(batch) -> Iterator[BaseDataElement]:
-    if isinstance(batch, BaseDataElement):
+    if isinstance(batch, SampleBatch):
+        yield from batch
+    elif isinstance(batch, BaseDataElement):
         yield batch
     elif isinstance(batch, dict | list | tuple):
         for part in batch.values() if isinstance(batch, dict) else batch:
@@ -59,6 +63,9 @@ class FiniteLossHook(Hook):
     which ``--resume`` runs into the same step; and, by each process that found such a value,
     ``non_finite_iter_<N>_rank<R>.pth`` with its ``batch``, ``values`` by name, and ``timesteps``.
 
+    A fused optimizer on a GPU is told on the device to leave the step out, so that nobody waits for the losses before
+    the backward pass; they are looked at when it has been asked for. Others wait.
+
     Gradients are not looked at: with AMP some overflow, and the scaler skips their step. Where they spoil the weights,
     the next step's loss shows it, and the message says so.
 
@@ -78,12 +85,20 @@ class FiniteLossHook(Hook):
     def before_train(self, runner) -> None:
         self._model = unwrap(runner.model)
         self._handle = self._model.register_forward_hook(partial(self._check, runner), with_kwargs=True)
-        if self.max_skipped:
-            optim_wrapper = runner.optim_wrapper
-            optim_wrapper.update_params = partial(self._update_or_skip, optim_wrapper.update_params)
+        self._handles = []
+        optim_wrapper = runner.optim_wrapper
+        self._is_told = _leaves_out_steps(optim_wrapper)
+        if self._is_told:
+            self._handles = [
+                optim_wrapper.optimizer.register_step_pre_hook(self._tell_optimizer),
+                optim_wrapper.optimizer.register_step_post_hook(self._untell_optimizer),
+            ]
+        optim_wrapper.update_params = partial(self._update_or_skip, runner, optim_wrapper.update_params)
 
     def after_train(self, runner) -> None:
-        self._handle.remove()
+        for handle in [self._handle, *self._handles]:
+            handle.remove()
+        del runner.optim_wrapper.update_params  # the class's own is there again
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         self._batch = data_batch
@@ -94,15 +109,33 @@ class FiniteLossHook(Hook):
         """See what the model returns in mode ``loss``, before the backward pass."""
         if kwargs.get('mode') != 'loss':
             return
-        values = _flatten(outputs)
-        total = torch.stack([value.float().sum() for value in values.values()]).sum()
-        is_bad = (~torch.isfinite(total)).int()  # a single transfer from the device
+        self._values = _flatten(outputs)
+        total = torch.stack([value.float().sum() for value in self._values.values()]).sum()
+        self._is_bad = (~torch.isfinite(total)).float()  # a single transfer from the device
         if runner.distributed:
-            all_reduce(is_bad, 'max')
-        if is_bad:
-            self._stop_or_skip(runner, self._find(runner, values))
+            all_reduce(self._is_bad, 'max')
+        self._is_bad_here = self._is_bad
+        if not self._is_told:
+            self._look(runner)
+        elif self._is_bad.is_cuda:
+            self._is_bad_here = torch.empty((), pin_memory=True).copy_(self._is_bad, non_blocking=True)
+            self._is_there = torch.cuda.Event()
+            self._is_there.record()
+
+    def _look(self, runner) -> None:
+        if self._is_bad_here:
+            self._stop_or_skip(runner, self._find(runner, self._values))
         else:
             self._num_skipped = 0
+
+    def _tell_optimizer(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        """Fused optimizers leave out a step for which ``found_inf`` is 1, as GradScaler tells them, too."""
+        self._has_scaler = hasattr(optimizer, 'found_inf')
+        optimizer.found_inf = self._is_bad.maximum(optimizer.found_inf) if self._has_scaler else self._is_bad
+
+    def _untell_optimizer(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        if not self._has_scaler:
+            del optimizer.found_inf
 
     def _find(self, runner, values: dict[str, Tensor]) -> str:
         """Save this process's batch where it is concerned, and say what all processes found."""
@@ -137,13 +170,24 @@ class FiniteLossHook(Hook):
             'to N in a row: --cfg-options default_hooks.finite_loss.max_skipped=<N>.'
         )
 
-    def _update_or_skip(self, update_params, *args, **kwargs) -> None:
+    def _update_or_skip(self, runner, update_params, *args, **kwargs) -> None:
         if not self._skip:
             update_params(*args, **kwargs)
-            return
-        self._skip = False
-        for name, buffer in self._model.named_buffers():
-            buffer.copy_(self._buffers[name])
+            if self._is_told:
+                if self._is_bad.is_cuda:
+                    self._is_there.synchronize()  # for the forward pass; the rest of the step goes on
+                self._look(runner)
+        if self._skip:
+            self._skip = False
+            for name, buffer in self._model.named_buffers():
+                buffer.copy_(self._buffers[name])
+
+
+def _leaves_out_steps(optim_wrapper: OptimWrapper) -> bool:
+    """Whether every step is one of a fused optimizer, which can be told on the device to leave it out."""
+    if not isinstance(optim_wrapper, OptimWrapper) or optim_wrapper._accumulative_counts > 1:
+        return False
+    return all(group.get('fused') for group in optim_wrapper.param_groups)
 
 
 def _flatten(outputs: dict[str, Tensor | list[Tensor]]) -> dict[str, Tensor]:

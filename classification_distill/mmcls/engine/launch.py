@@ -18,6 +18,7 @@ from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
 from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
+from .gpu import use_gpu_defaults
 from .preflight import check_channel_order, check_data, check_pretrained_weights
 from .slurm import set_rendezvous
 from .stopping import exit_on_signals, locked_work_dir
@@ -52,6 +53,7 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
 
 
 RUN_HOOKS = {
+    'runtime_info': 'DeferredLogHook',
     'pretrained_weights': 'PretrainedWeightsHook',
     'iteration_seed': 'IterationSeedHook',
     'epoch_position': 'EpochPositionHook',
@@ -185,6 +187,7 @@ def build_runner(config: Config, progress: bool = True) -> Runner:
     """
     check_channel_order(config)
     add_run_hooks(config)
+    use_gpu_defaults(config)
     if config.launcher == 'slurm':
         set_rendezvous()
         config.launcher = 'pytorch'  # from here on it is as if torchrun had started the processes

@@ -49,12 +49,14 @@ class DDPMSampleHook(Hook):
         pipeline.set_progress_bar_config(disable=True)
         is_training = pipeline.unet.training
         pipeline.unet.eval()  # without dropout
-        images = pipeline(
-            batch_size=self.num_images,
-            generator=torch.Generator().manual_seed(0),
-            num_inference_steps=self.num_inference_steps,
-            output_type='np',
-        ).images
+        # Compiled for the training, the network would be compiled anew for these shapes.
+        with torch.compiler.set_stance('force_eager'):
+            images = pipeline(
+                batch_size=self.num_images,
+                generator=torch.Generator().manual_seed(0),
+                num_inference_steps=self.num_inference_steps,
+                output_type='np',
+            ).images
         pipeline.unet.train(is_training)
         grid = make_grid(torch.from_numpy(images).permute(0, 3, 1, 2), nrow=round(self.num_images**0.5))
         pixels = (grid.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)

@@ -11,6 +11,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
+from ..datasets.samples import collect
 from ..models.images import to_diffusion_range, to_pixels
 from ..weights import unwrap
 from .timesteps import rasterize
@@ -71,7 +72,7 @@ def teacher_colors(
     """
     labels = None
     if model.teacher.class_conditioning.mode == 'true':
-        labels = torch.cat([sample.gt_label for sample in data_samples]).to(inputs.device)
+        labels = collect(data_samples, 'gt_label').to(inputs.device)
     images = to_diffusion_range(inputs, model.data_preprocessor)
     steps = [torch.full((len(images),), t, device=images.device) for t in timesteps]
     features = [model.teacher(images, t, labels) for t in steps]

@@ -11,6 +11,7 @@ from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
+from ..datasets.samples import collect, has
 from ..weights import unwrap
 
 if TYPE_CHECKING:
@@ -83,18 +84,21 @@ class TimestepHistogramHook(Hook):
             Path(runner.work_dir, 'timestep_histogram.jsonl').unlink(missing_ok=True)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        bins = torch.bucketize(unwrap(runner.model).last_timesteps.cpu(), self._firsts, right=True) - 1
+        # Counted where they are: to ask for them in each step would let the device wait.
+        timesteps = unwrap(runner.model).last_timesteps
+        self._firsts, self._counts = (tensor.to(timesteps.device) for tensor in (self._firsts, self._counts))
+        bins = torch.bucketize(timesteps, self._firsts, right=True) - 1
         labels, samples = torch.zeros_like(bins), data_batch['data_samples']
-        if self._classes and all('gt_label' in sample for sample in samples):  # classes may be those of pixels
-            labels = torch.cat([sample.gt_label for sample in samples]).cpu()
+        if self._classes and has(samples, 'gt_label'):  # classes may be those of pixels
+            labels = collect(samples, 'gt_label').to(timesteps.device, non_blocking=True)
         else:
             self._classes = []
-        self._counts.index_put_((labels, bins), torch.ones(len(bins)), accumulate=True)
+        self._counts.index_put_((labels, bins), torch.ones(len(bins), device=bins.device), accumulate=True)
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
             counts, self._counts = self._counts, self._no_counts()
             all_reduce(counts)
             if is_main_process():
-                self._record(runner, counts.numpy())
+                self._record(runner, counts.cpu().numpy())
 
     def _no_counts(self) -> torch.Tensor:
         return torch.zeros(max(1, len(self._classes)), len(self._firsts))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ...configs import find_class
+from ...datasets.samples import Samples
 from ...errors import UnusableInputError
 from ..images import to_pixels
 from ..teachers.classifier_teacher import ClassifierTeacher
@@ -31,6 +31,7 @@ class KDClassifier(BaseDistiller):
         image_size: Height and width of the blank image by which channels are found.
         data_preprocessor: Normalises the images for the student; the teacher gets its own normalisation.
         init_cfg: Initialisation of the whole model.
+        compile: Compile the student; see ``BaseDistiller``.
 
     Raises:
         PretrainedWeightsError: When the teacher's checkpoint does not load completely.
@@ -48,8 +49,9 @@ class KDClassifier(BaseDistiller):
         image_size: int = 32,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        compile: bool | None = None,
     ):
-        super().__init__(backbone, neck, data_preprocessor, init_cfg)
+        super().__init__(backbone, neck, data_preprocessor, init_cfg, compile)
         self.student['head'] = MODELS.build(head)
         self.teacher = ClassifierTeacher(**teacher)
         if self.teacher.to_rgb != self.data_preprocessor.to_rgb:
@@ -67,7 +69,7 @@ class KDClassifier(BaseDistiller):
             maps = {f'stage{i}': feature.shape[1] for i, feature in enumerate(self.teacher.features(blank))}
             self.pair_features(maps, features, distill_loss, connector)
 
-    def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'):
+    def forward(self, inputs: Tensor, data_samples: Samples | None = None, mode: str = 'tensor'):
         """Run in one of MMPretrain's modes.
 
         Args:
@@ -85,7 +87,7 @@ class KDClassifier(BaseDistiller):
         """The maps ``(N, C, h, w)`` of the student's backbone."""
         return self.student['backbone'](inputs)
 
-    def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
+    def loss(self, inputs: Tensor, data_samples: Samples) -> dict[str, Tensor]:
         """The head's loss on the labels, and the distillation losses."""
         features = self.extract_feat(inputs)
         necked = self._neck(features)

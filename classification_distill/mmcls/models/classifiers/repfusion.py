@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import torch
 from mmengine.logging import MessageHub
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...configs import find_class, type_name
+from ...datasets.samples import Samples, collect
 from ...errors import UnusableInputError
 from ..images import check_diffusion_range, to_diffusion_range
 from .base import BaseDistiller
@@ -37,6 +37,7 @@ class RepFusion(BaseDistiller):
         data_preprocessor: Normalises the images for the student. The teacher's images are recovered from its mean and
             std.
         init_cfg: Initialisation of the whole model.
+        compile: Compile the student; see ``BaseDistiller``.
 
     Raises:
         ValueError: When student features and teacher layers do not pair up, a policy that learns has no task head,
@@ -55,8 +56,9 @@ class RepFusion(BaseDistiller):
         standardizer: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        compile: bool | None = None,
     ):
-        super().__init__(backbone, neck, data_preprocessor, init_cfg)
+        super().__init__(backbone, neck, data_preprocessor, init_cfg, compile)
         if find_class('distill_loss', distill_loss).compares != 'features':
             raise UnusableInputError(
                 f'{type_name(distill_loss)} compares logits, and a diffusion model has none: use KDClassifier.'
@@ -89,7 +91,7 @@ class RepFusion(BaseDistiller):
         self._reading = {'pooled': True} if self.distill_losses[0].pooled and not reads_maps else {}
         self._range_checked = False
 
-    def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'):
+    def forward(self, inputs: Tensor, data_samples: Samples | None = None, mode: str = 'tensor'):
         """Run in one of MMPretrain's modes.
 
         Args:
@@ -108,7 +110,7 @@ class RepFusion(BaseDistiller):
         features = self.student['backbone'](inputs)
         return self.student['neck'](features) if 'neck' in self.student else features
 
-    def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
+    def loss(self, inputs: Tensor, data_samples: Samples) -> dict[str, Tensor]:
         """Losses of one step, and diagnostics, whose names do not contain ``loss``."""
         images = self._images(inputs)
         self.timestep_policy.set_progress(_training_progress())
@@ -132,7 +134,7 @@ class RepFusion(BaseDistiller):
         losses['timestep_mean'] = sample.t.float().mean()
         return losses
 
-    def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None) -> list[DataSample]:
+    def predict(self, inputs: Tensor, data_samples: Samples | None = None) -> list[DataSample]:
         """Classify by the task head, so by the teacher's features: it shows what there is to distil."""
         if self.task_head is None:
             raise UnusableInputError(
@@ -150,12 +152,12 @@ class RepFusion(BaseDistiller):
         return images
 
     def _read_teacher(
-        self, images: Tensor, t: Tensor, data_samples: list[DataSample] | None, update_statistics: bool = True
+        self, images: Tensor, t: Tensor, data_samples: Samples | None, update_statistics: bool = True
     ) -> list[Tensor]:
         """The teacher's features as the losses and the task head take them, one a layer."""
         labels = None
         if self.teacher.class_conditioning.mode == 'true':
-            labels = torch.cat([data_sample.gt_label for data_sample in data_samples])
+            labels = collect(data_samples, 'gt_label')
         features = list(self.teacher(images, t, labels, **self._reading).values())
         if self.standardizers is not None:
             pairs = zip(self.standardizers, features, strict=True)

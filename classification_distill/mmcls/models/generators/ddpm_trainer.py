@@ -23,15 +23,31 @@ class DDPMTrainer(BaseModel):
         unet: Settings of ``UNet2DModel``.
         scheduler: Settings of ``DDPMScheduler``.
         data_preprocessor: As for any classifier; the images are brought to [-1, 1] from its mean and std.
+        compile: Compile the U-Net by ``torch.compile``, which takes a minute or two at the start. None does so on a
+            GPU.
     """
 
-    def __init__(self, unet: dict, scheduler: dict | None = None, data_preprocessor: dict | None = None):
+    def __init__(
+        self,
+        unet: dict,
+        scheduler: dict | None = None,
+        data_preprocessor: dict | None = None,
+        compile: bool | None = None,
+    ):
         super().__init__(data_preprocessor={'type': 'ClsDataPreprocessor'} | dict(data_preprocessor or {}))
         from diffusers import DDPMScheduler, UNet2DModel
 
         self.unet = UNet2DModel(**unet)
         self.scheduler = DDPMScheduler(**(scheduler or {}))
         self._range_checked = False
+        self.compile_unet = compile
+
+    def to(self, *args, **kwargs) -> 'DDPMTrainer':
+        """Move the model, and compile it where that is asked for."""
+        super().to(*args, **kwargs)
+        if next(self.unet.parameters()).is_cuda if self.compile_unet is None else self.compile_unet:
+            self.unet.compile()
+        return self
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'loss') -> dict[str, Tensor]:
         """Mean squared error of the predicted noise for images ``(N, 3, H, W)``; the only mode is ``'loss'``."""

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.structures import BaseDataElement
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ...datasets.samples import Samples, collect, has
 from ...errors import UnusableInputError
 
 
@@ -36,7 +36,7 @@ class BaseTaskHead(nn.Module):
     def loss(
         self,
         features: Sequence[Tensor],
-        data_samples: list[DataSample],
+        data_samples: Samples,
         views: Sequence[Sequence[Tensor]] = (),
     ) -> Tensor:
         """Loss of each image, not weighted.
@@ -51,18 +51,18 @@ class BaseTaskHead(nn.Module):
         """
         raise NotImplementedError
 
-    def predict(self, features: Sequence[Tensor], data_samples: list[DataSample] | None) -> list[DataSample]:
+    def predict(self, features: Sequence[Tensor], data_samples: Samples | None) -> list[DataSample]:
         """Predictions from the teacher's features, put into the data samples (made where there are none)."""
         raise UnusableInputError(f'{type(self).__name__} predicts nothing: remove val and test from the config.')
 
 
-def check_annotation(key: str, data_samples: list[BaseDataElement], head: nn.Module, what: str, advice: str) -> None:
+def check_annotation(key: str, data_samples: Samples, head: nn.Module, what: str, advice: str) -> None:
     """Refuse data samples that lack what a head learns from.
 
     Raises:
         ValueError: When one has no ``key``.
     """
-    if any(key not in sample for sample in data_samples):
+    if not has(data_samples, key):
         raise UnusableInputError(
             f'{type(head).__name__} needs {what} of every image, and the data set gives no {key}. {advice}'
         )
@@ -73,21 +73,21 @@ def pool(features: Sequence[Tensor]) -> Tensor:
     return torch.cat([feature.mean((2, 3)) for feature in features], 1)
 
 
-def class_targets(data_samples: list[DataSample], head: nn.Module, device: torch.device) -> Tensor:
+def class_targets(data_samples: Samples, head: nn.Module, device: torch.device) -> Tensor:
     """The share ``(N, num_classes)`` that each of the head's classes has in each image, 0 or 1 but for mixed images.
 
     Mixup and CutMix leave the label as it was, and write the shares as ``gt_score``.
     """
-    if all('gt_score' in sample for sample in data_samples):
+    if has(data_samples, 'gt_score'):
         return torch.stack([sample.gt_score for sample in data_samples]).to(device)
     check_annotation('gt_label', data_samples, head, 'the class', 'Without labels use ViewAgreementHead.')
-    labels = torch.cat([sample.gt_label for sample in data_samples]).to(device)
+    labels = collect(data_samples, 'gt_label').to(device)
     return F.one_hot(labels, head.num_classes).float()
 
 
-def set_class_scores(scores: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:
+def set_class_scores(scores: Tensor, data_samples: Samples | None) -> list[DataSample]:
     """Put scores ``(N, num_classes)`` and the best class into the data samples (made where there are none)."""
-    data_samples = data_samples or [DataSample() for _ in scores]
+    data_samples = list(data_samples or [DataSample() for _ in scores])
     for sample, score in zip(data_samples, scores, strict=True):
         sample.set_pred_score(score).set_pred_label(score.argmax())
     return data_samples

@@ -17,7 +17,7 @@ class ADMTeacher(UNetTeacher):
         variant: ``'64'``, ``'128'``, ``'256'``, ``'256-uncond'``, ``'512'``, or for a model of one's own a dict of
             guided-diffusion's flags (``ADMVariant``).
         layers: Names of the U-Net's modules to read, by diffusers' names.
-        options: As in ``BaseTeacher``: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
+        options: As in ``BaseTeacher``: ``class_labels``, ``noise``, ``dtype``, ``compile``.
 
     Raises:
         FileNotFoundError: When there is no such file.

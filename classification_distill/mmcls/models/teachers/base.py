@@ -13,7 +13,7 @@ from ...errors import UnusableInputError
 from ..frozen import FrozenHolder
 from ..images import Images, as_batch
 from .class_conditioning import ClassConditioning
-from .execution import Precision, compile_untapped, drop_uncalled
+from .execution import GraphReplay, Precision, compile_blocks, drop_uncalled, no_autocast
 
 NOISES = ('none', 'forward')
 
@@ -40,9 +40,10 @@ class BaseTeacher(FrozenHolder):
         class_labels: Class that a class-conditional network is told; see ``ClassConditioning``.
         noise: ``'none'`` gives the network the clean image, as the paper does; ``'forward'`` gives it a draw of
             q(x_t | x_0) at the timestep ("Denoising Diffusion Probabilistic Models", Ho et al., 2020, Eq. 4).
-        dtype: Precision in which the network runs; see ``Precision``. Features are float32 in any case.
-        channels_last: Keep feature maps in channels-last memory format.
-        compile: Compile by ``torch.compile`` the blocks that hold no layer to be read.
+        dtype: Precision in which the network's weights are held and it runs; see ``Precision``. Features are float32
+            in any case.
+        compile: Compile the network's blocks by ``torch.compile`` and, on a GPU, replay them as a CUDA graph, which
+            takes a minute or two at the first use. None does so on a GPU.
 
     Attributes:
         last_layer (str): Name of the layer with which the network's forward ends.
@@ -66,8 +67,7 @@ class BaseTeacher(FrozenHolder):
         class_labels: str | int = 'mean',
         noise: str = 'none',
         dtype: str = 'auto',
-        channels_last: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
     ):
         super().__init__()
         if noise not in NOISES:
@@ -82,16 +82,13 @@ class BaseTeacher(FrozenHolder):
         self.num_timesteps = len(self.alphas_cumprod)
         self.noise = noise
         self.precision = Precision(dtype)
-        self.channels_last = channels_last
+        self.compile_network = compile
         self.class_conditioning = ClassConditioning(*self.class_embeddings(network), class_labels)
 
         self.hold(network=network, **companions or {})
         self._check_layer_names()
         self.feature_info = self._find_feature_info()
-        if channels_last:
-            network.to(memory_format=torch.channels_last)
-        if compile:
-            compile_untapped(network, self.layers)
+        self._is_compiled = False
 
     @property
     def network(self) -> nn.Module:
@@ -119,17 +116,16 @@ class BaseTeacher(FrozenHolder):
             images: ``(N, 3, H, W)`` in [-1, 1].
             t: Timesteps ``(N,)``, int64 in [0, T).
             class_labels: The data set's labels ``(N,)``, which only ``class_labels='true'`` uses.
-            pooled: Whether to return global averages, of which no float32 copy of the whole map is made.
+            pooled: Whether to return global averages, which are taken where the maps are.
 
         Returns:
             dict[str, Tensor]: ``layer -> (N, C, h, w)``, h = w = 1 where ``pooled``, float32, in the order of
             ``layers``.
         """
-        with torch.inference_mode(), self.precision.autocast(images.device):
+        with torch.inference_mode(), no_autocast(images.device):
+            read = self._set_up(images.device)
             x = self.prepare(images, t)
-            features = self._read_layers(self.network, x, t, self.class_conditioning(t, class_labels))
-            if pooled:
-                features = {k: f.mean((2, 3), keepdim=True, dtype=torch.float32) for k, f in features.items()}
+            features = read(x, t, self.class_conditioning(t, class_labels), pooled=pooled)
         # Copied outside of inference mode, without which autograd could not keep them for a backward pass.
         return {layer: feature.to(torch.float32, copy=True) for layer, feature in features.items()}
 
@@ -160,7 +156,8 @@ class BaseTeacher(FrozenHolder):
         x = self.encode(images)
         if self.noise == 'forward':
             x = self.diffuse(x, t)
-        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+        x = x.to(self.precision.resolve(x.device))
+        return x.contiguous(memory_format=torch.channels_last) if self._is_compiled else x
 
     def diffuse(self, x: Tensor, t: Tensor) -> Tensor:
         """A draw of q(x_t | x_0) for ``x (N, C, h, w)``, whatever sampler the pipeline was saved with.
@@ -176,6 +173,24 @@ class BaseTeacher(FrozenHolder):
         # Moved, never cast: in half precision the levels of early timesteps are all 1.
         self.alphas_cumprod = self.alphas_cumprod.to(fn(self.alphas_cumprod).device)
         return self
+
+    def _set_up(self, device: torch.device) -> Callable[..., dict[str, Tensor]]:
+        """Bring the network into the form that is fast on ``device``, and give the function that reads it."""
+        dtype = self.precision.resolve(device)
+        if next(self.network.parameters()).dtype != dtype:
+            self.held.to(dtype)
+        on_gpu = device.type == 'cuda'
+        if (on_gpu if self.compile_network is None else self.compile_network) and not self._is_compiled:
+            compile_blocks(self.network, self.layers)
+            self._replay = GraphReplay(self._read, self.network)
+            self._is_compiled = True
+        return self._replay if self._is_compiled and on_gpu else self._read
+
+    def _read(self, x: Tensor, t: Tensor, class_labels: Tensor | None, pooled: bool) -> dict[str, Tensor]:
+        features = self._read_layers(self.network, x, t, class_labels)
+        if pooled:
+            features = {k: f.mean((2, 3), keepdim=True, dtype=torch.float32) for k, f in features.items()}
+        return features
 
     def _read_layers(
         self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None = None

@@ -30,7 +30,7 @@ class DiffusersTeacher(UNetTeacher):
     Args:
         pretrained: Hub id, or the folder of a saved pipeline.
         layers: Names of the U-Net's modules to read.
-        options: As in ``BaseTeacher``: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
+        options: As in ``BaseTeacher``: ``class_labels``, ``noise``, ``dtype``, ``compile``.
 
     Raises:
         FileNotFoundError: When the pipeline cannot be found or fetched.

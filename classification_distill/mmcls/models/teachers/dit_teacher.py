@@ -19,7 +19,7 @@ class DiTTeacher(LatentDiffusionTeacher):
     Args:
         pretrained: Hub id, or the folder of a saved ``DiTPipeline``.
         layers: Names of the transformer's modules to read; tokens are folded back to a map.
-        options: As in ``BaseTeacher``: ``class_labels``, ``noise``, ``dtype``, ``channels_last``, ``compile``.
+        options: As in ``BaseTeacher``: ``class_labels``, ``noise``, ``dtype``, ``compile``.
 
     Raises:
         FileNotFoundError: When the pipeline cannot be found or fetched.

@@ -1,10 +1,11 @@
-"""How a frozen network is run: its precision, which of its blocks are kept, and which are compiled."""
+"""How a frozen network is run: which of its blocks are kept, in which precision, compiled and replayed."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import UnusableInputError
 
@@ -12,7 +13,7 @@ _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torc
 
 
 class Precision:
-    """Autocast of a frozen network, whatever autocast it is called in.
+    """The type in which a frozen network's weights are held and its features computed.
 
     Args:
         dtype: ``'float32'``, ``'bfloat16'``, ``'float16'``, or ``'auto'``: bfloat16 on a GPU that has it, float16 on
@@ -32,14 +33,10 @@ class Precision:
             return torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
-    def autocast(self, device: torch.device) -> torch.autocast:
-        """A context that runs in this precision on ``device``."""
-        dtype = self.resolve(device)
-        # The weights stay float32; cached casts of them would outlive no step and cost memory.
-        kind = 'cpu' if device.type == 'meta' else device.type
-        if dtype == torch.float32:
-            return torch.autocast(kind, enabled=False)
-        return torch.autocast(kind, dtype=dtype, cache_enabled=False)
+
+def no_autocast(device: torch.device) -> torch.autocast:
+    """A context in which the network computes in the type of its weights, whatever autocast it is called in."""
+    return torch.autocast('cpu' if device.type == 'meta' else device.type, enabled=False)
 
 
 @contextmanager
@@ -67,8 +64,42 @@ def drop_uncalled(network: nn.Module) -> Iterator[None]:
             parent._modules[name] = None
 
 
-def compile_untapped(network: nn.Module, layers: Sequence[str]) -> None:
-    """Compile, in place, the largest modules that hold none of ``layers``; single operations are left as they are."""
+class ChannelsLastGroupNorm(nn.Module):
+    """``nn.GroupNorm`` as a compiler can fuse it with its neighbours, without leaving the channels-last format.
+
+    torch's own kernel (2.14) copies a channels-last map to be contiguous, and the next convolution copies it back. Here
+    are only sums over positions, which are coalesced, and a scale and a shift for each image and channel. Sums, scale
+    and shift are float32 whatever the type of the map.
+    """
+
+    def __init__(self, norm: nn.GroupNorm):
+        super().__init__()
+        self.num_groups, self.eps = norm.num_groups, norm.eps
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``x (N, C, ...)``."""
+        count, channels = x.shape[:2]
+        precise, positions = x.float(), tuple(range(2, x.dim()))
+        grouped = (count, self.num_groups, -1)
+        mean = precise.mean(positions).view(grouped).mean(2, keepdim=True)
+        variance = precise.square().mean(positions).view(grouped).mean(2, keepdim=True) - mean.square()
+        scale = (variance.clamp(min=0) + self.eps).rsqrt() * self.weight.float().view(1, self.num_groups, -1)
+        shift = self.bias.float().view(1, self.num_groups, -1) - mean * scale
+        each = (count, channels, *[1] * len(positions))
+        return (precise * scale.reshape(each) + shift.reshape(each)).to(x.dtype)
+
+
+def compile_blocks(network: nn.Module, layers: Sequence[str]) -> None:
+    """Compile, in place and for channels-last maps, the largest modules that hold none of ``layers``.
+
+    Single operations are left as they are.
+    """
+    network.to(memory_format=torch.channels_last)
+    for parent in [*network.modules()]:
+        for name, child in parent.named_children():
+            if isinstance(child, nn.GroupNorm) and child.affine:
+                parent._modules[name] = ChannelsLastGroupNorm(child)
     compiled = []
 
     def compile_below(module: nn.Module, name: str) -> None:
@@ -85,3 +116,48 @@ def compile_untapped(network: nn.Module, layers: Sequence[str]) -> None:
     # Blocks of one class share a forward, whose versions are counted together: past the limit they run uncompiled.
     limit = 4 * len(compiled)
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, limit)
+
+
+class GraphReplay:
+    """Calls a function of tensors and, for shapes that come again and again, replays it as one CUDA graph.
+
+    A network of a hundred small operations on small images takes longer to call than to compute; a graph is one call.
+
+    Args:
+        function: From tensors (or None) and keyword arguments to a dict of tensors; it must not draw, nor wait for the
+            device. What it returns is overwritten by the next call.
+        network: The module whose weights it uses; moved elsewhere, it is recorded anew.
+    """
+
+    #: Calls of a shape before it is recorded, in which compilers and cuDNN make their choices.
+    warm_up = 10
+
+    def __init__(self, function: Callable[..., dict[str, Tensor]], network: nn.Module):
+        self.function = function
+        self.network = network
+        self.calls: Counter = Counter()
+        self.recorded: dict[tuple, tuple] = {}
+
+    def __call__(self, *inputs: Tensor | None, **options) -> dict[str, Tensor]:
+        key = (
+            next(self.network.parameters()).data_ptr(),
+            tuple(options.items()),
+            *((x.shape, x.dtype, x.stride()) if x is not None else None for x in inputs),
+        )
+        if key in self.recorded:
+            held, graph, outputs = self.recorded[key]
+            for mine, given in zip(held, inputs, strict=True):
+                if mine is not None:
+                    mine.copy_(given)
+            graph.replay()
+            return outputs
+        self.calls[key] += 1
+        if self.calls[key] <= self.warm_up:
+            return self.function(*inputs, **options)
+        held = [None if x is None else torch.empty_like(x).copy_(x) for x in inputs]
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = self.function(*held, **options)
+        self.recorded[key] = held, graph, outputs
+        graph.replay()
+        return outputs

@@ -44,9 +44,9 @@ class LatentDiffusionTeacher(BaseTeacher):
     def encode(self, images: Tensor) -> Tensor:
         """The latents: the posterior's mode where there is a posterior, so that an image has one encoding."""
         autoencoder = self.held['autoencoder']
-        encoded = autoencoder.encode(images)
+        encoded = autoencoder.encode(images.to(autoencoder.dtype))
         latents = encoded.latent_dist.mode() if 'latent_dist' in encoded else encoded.latents
-        return latents * autoencoder.config.scaling_factor
+        return latents.float() * autoencoder.config.scaling_factor
 
 
 @MODELS.register_module()
@@ -58,7 +58,7 @@ class LatentTeacher(LatentDiffusionTeacher):
     Args:
         pretrained: Hub id, or the folder of a saved ``LDMPipeline``.
         layers: Names of the U-Net's modules to read.
-        options: As in ``BaseTeacher``: ``noise``, ``dtype``, ``channels_last``, ``compile``.
+        options: As in ``BaseTeacher``: ``noise``, ``dtype``, ``compile``.
 
     Raises:
         FileNotFoundError: When the pipeline cannot be found or fetched.

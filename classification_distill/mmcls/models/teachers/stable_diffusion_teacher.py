@@ -23,7 +23,7 @@ class StableDiffusionTeacher(LatentDiffusionTeacher):
     Args:
         pretrained: Hub id, or the folder of a saved ``StableDiffusionPipeline``.
         layers: Names of the U-Net's modules to read.
-        options: As in ``BaseTeacher``: ``noise``, ``dtype``, ``channels_last``, ``compile``.
+        options: As in ``BaseTeacher``: ``noise``, ``dtype``, ``compile``.
 
     Raises:
         FileNotFoundError: When the pipeline cannot be found or fetched.

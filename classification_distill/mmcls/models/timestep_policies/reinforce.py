@@ -77,7 +77,9 @@ class ReinforcePolicy(BaseTimestepPolicy):
     def sample(self, images: Tensor) -> TimestepSample:
         distribution = self.distribution(images)
         if self.training:  # weights that are not finite are for the losses to show, not for the sampling to fail on
-            action = torch.multinomial(distribution.probs.nan_to_num(1), 1, replacement=True)[:, 0]
+            probs = distribution.probs.nan_to_num(1)
+            # As torch.multinomial draws, which waits for the device to check its input.
+            action = (probs / torch.empty_like(probs).exponential_()).argmax(1)
         else:
             action = distribution.probs.argmax(1)
         return TimestepSample(self.grid[action], distribution.log_prob(action), distribution.entropy())

@@ -1,0 +1,54 @@
+"""A data preprocessor that takes whole batches, and augments them where the model is."""
+
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models import ClsDataPreprocessor
+from mmpretrain.registry import BATCH_AUGMENTS, MODELS
+from torch import Tensor
+
+
+@MODELS.register_module()
+class BatchPreprocessor(ClsDataPreprocessor):
+    """MMPretrain's ``ClsDataPreprocessor``, before whose normalisation the batch is augmented in training.
+
+    Args:
+        augments: Configs of augmentations, such as ``BatchCrop`` and ``BatchFlip``, in their order.
+        options: As in ``ClsDataPreprocessor``: ``mean``, ``std``, ``to_rgb``, ``batch_augments`` and others.
+
+    Example:
+        >>> preprocessor = BatchPreprocessor([dict(type='BatchFlip')], mean=[127.5] * 3, std=[127.5] * 3)
+        >>> preprocessor({'inputs': torch.zeros(8, 3, 32, 32, dtype=torch.uint8)}, training=True)['inputs'].min()
+        tensor(-1.)
+    """
+
+    def __init__(self, augments: Sequence[dict] = (), **options):
+        super().__init__(**options)
+        self.augments = [BATCH_AUGMENTS.build(augment) for augment in augments]
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Augment and normalise a batch.
+
+        Args:
+            data: ``inputs``, uint8 images ``(N, C, H, W)`` or a list of N, and ``data_samples`` or none.
+            training: Whether to augment.
+
+        Returns:
+            dict: ``inputs (N, C, H, W)``, float32, and ``data_samples``, on the device.
+        """
+        inputs, samples = data['inputs'], data.get('data_samples')
+        if not isinstance(inputs, Tensor):
+            inputs = torch.stack(list(inputs))
+        inputs = inputs.to(self.device, non_blocking=True)
+        if training:
+            for augment in self.augments:
+                inputs = augment(inputs)
+        if isinstance(samples, list) or self.pad_size_divisor > 1 or (training and self.batch_augments is not None):
+            return super().forward({'inputs': inputs, 'data_samples': samples and list(samples)}, training)
+        if samples is not None:
+            samples = samples.to(self.device, non_blocking=True)
+        if self.to_rgb:
+            inputs = inputs.flip(1)
+        # From bytes in two passes over the memory.
+        inputs = (inputs - self.mean).div_(self.std) if self._enable_normalize else inputs.float()
+        return {'inputs': inputs, 'data_samples': samples}
