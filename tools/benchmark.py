@@ -18,6 +18,7 @@ def main() -> None:
         command.add_argument('--rounds', type=int, default=7, help='turns that each way gets (%(default)s)')
     train = commands.add_parser('train', help='training through the runner, data loading included')
     train.add_argument('--iterations', type=int, default=50, help='iterations each way (%(default)s)')
+    cache = commands.add_parser('cache', help="training with the teacher's features kept, and without")
     data = commands.add_parser('data', help='data loading with a very long list of made files')
     data.add_argument('--entries', type=int, default=1_300_000, help='length of the list (%(default)s)')
     data.add_argument('--workers', type=int, nargs='+', default=[1, 2, 4], help='worker processes (%(default)s)')
@@ -26,13 +27,12 @@ def main() -> None:
     scaling = commands.add_parser('scaling', help='training on many GPUs, on paper')
     scaling.add_argument('--gpus', type=int, nargs='+', default=[1, 8, 64, 512], help='numbers of GPUs (%(default)s)')
     scaling.add_argument('--assume', nargs='+', action=DictAction, default={}, help='of the machines: tflops=120 ...')
-    for command in (train, data, scaling):
+    for command in (train, cache, data, scaling):
         command.add_argument('model', help='distillation config')
     for command in commands.choices.values():
         command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override')
         command.add_argument('--json', type=Path, dest='out', help='also write everything measured to this file')
     args = vars(parser.parse_args())
-
     from mmcls.benchmark import UnusableInputError, benchmark
 
     try:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmcls.datasets import BatchColorJitter, BatchCrop, BatchFlip, BatchPreprocessor, BatchResizedCrop, SampleBatch
+from mmcls.datasets.draws import ViewDraws, fresh_draws
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
 
@@ -13,8 +14,13 @@ def images():
     return torch.randint(1, 256, (64, 3, 8, 6), dtype=torch.uint8)
 
 
-def test_a_crop_is_a_part_of_the_image_in_its_border(images):
-    cropped = BatchCrop(padding=2)(images)
+@pytest.fixture
+def draw(images):
+    return fresh_draws(len(images), images.device)
+
+
+def test_a_crop_is_a_part_of_the_image_in_its_border(images, draw):
+    cropped = BatchCrop(padding=2)(images, draw)
     assert cropped.dtype == torch.uint8
     assert cropped.shape == images.shape
     padded = torch.nn.functional.pad(images, [2] * 4)
@@ -26,25 +32,25 @@ def test_a_crop_is_a_part_of_the_image_in_its_border(images):
     assert len(places) > 15  # of 25: images are shifted apart
 
 
-def test_some_images_are_mirrored(images):
-    mirrored = BatchFlip(0.5)(images)
+def test_some_images_are_mirrored(images, draw):
+    mirrored = BatchFlip(0.5)(images, draw)
     same = (mirrored == images).flatten(1).all(1)
     turned = (mirrored == images.flip(3)).flatten(1).all(1)
     assert (same ^ turned).all()
     assert 16 < turned.sum() < 48
-    assert torch.equal(BatchFlip(1.0)(images), images.flip(3))
+    assert torch.equal(BatchFlip(1.0)(images, draw), images.flip(3))
 
 
-def test_a_resized_crop_of_everything_is_the_image(images):
-    whole = BatchResizedCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0))(images)
+def test_a_resized_crop_of_everything_is_the_image(images, draw):
+    whole = BatchResizedCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0))(images, draw)
     assert torch.allclose(whole, images.float(), atol=1e-3)
-    assert BatchResizedCrop(size=4)(images).shape == (64, 3, 4, 4)
+    assert BatchResizedCrop(size=4)(images, draw).shape == (64, 3, 4, 4)
 
 
 def test_a_resized_crop_takes_the_share_of_the_area_that_it_was_told():
     ramp = torch.arange(64.0).expand(500, 1, 64, 64)
     torch.manual_seed(0)
-    parts = BatchResizedCrop(scale=(0.25, 0.25), ratio=(1.0, 1.0))(ramp)
+    parts = BatchResizedCrop(scale=(0.25, 0.25), ratio=(1.0, 1.0))(ramp, fresh_draws(500, ramp.device))
     widths = parts[:, 0, 0, -1] - parts[:, 0, 0, 0] + 0.5
     assert torch.allclose(widths, torch.full_like(widths, 32.0), atol=0.6)
     assert parts.min() >= 0
@@ -52,12 +58,12 @@ def test_a_resized_crop_takes_the_share_of_the_area_that_it_was_told():
     assert parts[:, 0, 0, 0].std() > 5  # at different places
 
 
-def test_colours_change_image_by_image_and_stay_in_range(images):
-    changed = BatchColorJitter(0.4, 0.4, 0.4)(images)
+def test_colours_change_image_by_image_and_stay_in_range(images, draw):
+    changed = BatchColorJitter(0.4, 0.4, 0.4)(images, draw)
     assert changed.min() >= 0
     assert changed.max() <= 255
     assert len({round(value, 3) for value in (changed.mean((1, 2, 3)) / images.float().mean((1, 2, 3))).tolist()}) > 60
-    assert torch.allclose(BatchColorJitter()(images), images.float(), atol=1e-3)
+    assert torch.allclose(BatchColorJitter()(images, draw), images.float(), atol=1e-3)
 
 
 def test_normalisation_is_mmpretrains():
@@ -88,3 +94,40 @@ def test_mixup_takes_a_batch():
     samples = mixing(batch, training=True)['data_samples']
     assert all(sample.gt_score.sum() == pytest.approx(1) for sample in samples)
     assert any(0 < sample.gt_score.max() < 1 for sample in samples)
+
+
+def test_draws_of_a_view_are_its_own_whatever_the_batch():
+    indices, views = torch.arange(20000) % 5000, torch.arange(20000) // 5000
+    draws = ViewDraws(indices, views, seed=3)
+    first, second = draws(2), draws(3)
+    assert first.min() >= 0
+    assert first.max() < 1
+    chosen = torch.tensor([7, 12345, 19999])
+    again = ViewDraws(indices[chosen], views[chosen], seed=3)
+    assert torch.equal(again(2), first[:, chosen])
+    assert torch.equal(again(3), second[:, chosen])
+    other = ViewDraws(indices, views, seed=4)(2)
+    # Uniform, and without relation to each other, to the next image, to the other view, or to the other seed.
+    for draws_ in (first, second, other):
+        counts = torch.histc(draws_.flatten(), 20, 0, 1) / draws_.numel()
+        assert torch.allclose(counts, torch.full((20,), 0.05), atol=0.004)
+    rows = torch.stack([first[0], first[1], second[0], other[0], first[0].roll(1), first[0].roll(5000)])
+    correlation = torch.corrcoef(rows) - torch.eye(len(rows))
+    assert correlation.abs().max() < 0.03
+
+
+def test_a_fixed_view_is_the_same_each_time(images):
+    preprocessor = BatchPreprocessor([{'type': 'BatchCrop', 'padding': 2}, {'type': 'BatchFlip'}])
+    preprocessor.fix_views(3, seed=0)
+    indices = torch.arange(len(images))
+    seen = {}
+    for start in (0, 0, 0, 0, 16, 16, 16):
+        batch = {'inputs': images[start:], 'data_samples': SampleBatch(sample_idx=indices[start:])}
+        batch = preprocessor(batch, training=True)
+        for image, index, view in zip(
+            batch['inputs'], indices[start:].tolist(), batch['data_samples'].view.tolist(), strict=True
+        ):
+            assert torch.equal(seen.setdefault((index, view), image), image)
+    assert {view for _, view in seen} == {0, 1, 2}
+    views = [[seen[i, v] for v in range(3)] for i in range(64) if all((i, v) in seen for v in range(3))]
+    assert sum(torch.equal(a, b) for a, b, _ in views) < 0.2 * len(views)

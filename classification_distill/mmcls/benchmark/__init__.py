@@ -16,7 +16,7 @@ from ..configs import is_a
 from ..errors import UnusableInputError
 from ..files import write_text
 from ..models.classifiers.repfusion import RepFusion
-from . import data, processes, scaling, step, train
+from . import cache, data, processes, scaling, step, train
 from .presets import PRESETS, preset_model
 
 
@@ -48,6 +48,9 @@ COLUMNS = {
     'teacher_share': ("teacher's share of peak", '{:.0%}'),
     'share_of_peak': ('share of peak', '{:.0%}'),
     'data_share': ('waiting for data', '{:.1%}'),
+    'cache_hits': ('found in the cache', '{:.0%}'),
+    'disk': ('on disk, MiB', _mebibytes),
+    'loss': ('last loss', '{:.4f}'),
 }
 
 
@@ -69,7 +72,7 @@ def benchmark(
     """Measure, and write what was measured as a table.
 
     Args:
-        command: ``step``, ``processes``, ``train``, ``data`` or ``scaling``.
+        command: ``step``, ``processes``, ``train``, ``cache``, ``data`` or ``scaling``.
         model: A distillation config; for the first two also one of ``PRESETS``.
         cfg_options: Settings to override in the config.
         out: JSON file for everything measured.
@@ -129,11 +132,13 @@ def _measure_model(
 def _measure_config(
     command: str, model: str, cfg_options: Mapping[str, Any], **settings
 ) -> tuple[int, dict, list[dict]]:
-    """Measure ``train``, ``data`` or ``scaling``; the batch, the settings that count, and the rows."""
+    """Measure ``train``, ``cache``, ``data`` or ``scaling``; the batch, the settings that count, and the rows."""
     config = _load(model, cfg_options)
     batch_size = config.train_dataloader.batch_size
     if command == 'train':
         return batch_size, {}, train.measure(config, **settings)
+    if command == 'cache':
+        return batch_size, {'epochs': config.train_cfg.max_epochs}, cache.measure(config)
     try:
         if command == 'scaling':
             scaling.check(config, settings['assume'])

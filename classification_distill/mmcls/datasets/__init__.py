@@ -1,4 +1,5 @@
 from .batch_augments import BatchColorJitter, BatchCrop, BatchFlip, BatchResizedCrop
+from .feature_cache import FeatureCache
 from .in_memory import ImagesInMemory, whole_batch
 from .preprocessor import BatchPreprocessor
 from .samples import SampleBatch
@@ -9,6 +10,7 @@ __all__ = [
     'BatchFlip',
     'BatchPreprocessor',
     'BatchResizedCrop',
+    'FeatureCache',
     'ImagesInMemory',
     'SampleBatch',
     'whole_batch',

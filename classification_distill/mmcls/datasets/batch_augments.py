@@ -1,12 +1,17 @@
 """Augmentations that treat a whole batch at once, on its device, each image by draws of its own.
 
-torchvision's transforms draw once for a batch.
+torchvision's transforms draw once for a batch. They are functions of the images and of ``draw``, so that who gives the
+draws can give the same ones again.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import BATCH_AUGMENTS
 from torch import Tensor
+
+from .draws import Draw
 
 
 @BATCH_AUGMENTS.register_module()
@@ -20,11 +25,11 @@ class BatchCrop:
     def __init__(self, padding: int):
         self.padding = padding
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
         """Crop ``images (N, C, H, W)``."""
-        count, channels, height, width = images.shape
+        _, channels, height, width = images.shape
         images = F.pad(images, [self.padding] * 4)
-        first = torch.randint(2 * self.padding + 1, (2, count, 1), device=images.device)
+        first = (draw(2) * (2 * self.padding + 1)).long()[..., None]
         rows = first[0] + torch.arange(height, device=images.device)
         columns = first[1] + torch.arange(width, device=images.device)
         images = images.gather(2, rows[:, None, :, None].expand(-1, channels, -1, images.shape[3]))
@@ -42,9 +47,9 @@ class BatchFlip:
     def __init__(self, prob: float = 0.5):
         self.prob = prob
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
         """Mirror some of ``images (N, C, H, W)``."""
-        mirrored = torch.rand(len(images), device=images.device) < self.prob
+        mirrored = draw(1)[0] < self.prob
         return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
@@ -68,12 +73,12 @@ class BatchResizedCrop:
         self.ratio = ratio
         self.size = size
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
         """Crop and resize ``images (N, C, H, W)``; the result is float32."""
         count, channels, height, width = images.shape
-        draws = torch.rand(4, count, device=images.device)
+        draws = draw(4)
         area = self.scale[0] + (self.scale[1] - self.scale[0]) * draws[0]
-        low, high = (torch.tensor(ratio, device=images.device).log() for ratio in self.ratio)
+        low, high = (math.log(ratio) for ratio in self.ratio)
         stretch = (0.5 * (low + (high - low) * draws[1])).exp()
         sides = torch.stack([area.sqrt() * stretch, area.sqrt() / stretch]).clamp(max=1)  # shares of width and height
         # affine_grid's coordinates span [-1, 1].
@@ -98,9 +103,9 @@ class BatchColorJitter:
     def __init__(self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0):
         self.limits = (brightness, contrast, saturation)
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
         """Change ``images (N, 3, H, W)`` in [0, 255]; the result is float32."""
-        draws = 2 * torch.rand(3, len(images), 1, 1, 1, device=images.device) - 1
+        draws = 2 * draw(3)[..., None, None, None] - 1
         brightness, contrast, saturation = (1 + limit * draw for limit, draw in zip(self.limits, draws, strict=True))
         images = images.float() * brightness
         grey = images.mean(1, keepdim=True)

@@ -70,7 +70,7 @@ class ImagesInMemory(Dataset):
             self.images = self._decode(np.empty((len(self.dataset), *self._shape), np.uint8))
         else:
             folder = Path(folder or '~/.cache/repfusion/images').expanduser()
-            self.images = self._map(folder / f'{self._fingerprint(dataset)}.npy')
+            self.images = self._map(folder / f'{self._file_fingerprint(dataset)}.npy')
         # Copied into memory that the device reads without the processor waiting for it.
         self._pinned = torch.cuda.is_available()
         del self._infos
@@ -103,7 +103,12 @@ class ImagesInMemory(Dataset):
         """As of the data set."""
         return self.dataset.get_data_info(index)
 
-    def _fingerprint(self, config: dict) -> str:
+    def fingerprint(self) -> str:
+        """Changes with the images, of which a thousand are looked at, and with their number."""
+        some = self.images[:: max(1, len(self) // 1000)]
+        return hashlib.sha256(f'{self.images.shape}'.encode() + some.tobytes()).hexdigest()[:32]
+
+    def _file_fingerprint(self, config: dict) -> str:
         """Changes with the pipeline, with the files' names, and with what is in them."""
         digest = hashlib.sha256(repr(config['pipeline']).encode())
         for path in self._paths:
@@ -125,7 +130,8 @@ class ImagesInMemory(Dataset):
         from tqdm import tqdm
 
         workers = 0 if self._paths is None else min(8, len(os.sched_getaffinity(0)))
-        loader = DataLoader(self.dataset, 64, num_workers=workers, collate_fn=list)
+        # With a generator of its own: weights are initialised after this, whether there was something to decode or not.
+        loader = DataLoader(self.dataset, 64, num_workers=workers, collate_fn=list, generator=torch.Generator())
         with tqdm(total=len(images), desc='decoding images once', unit='', delay=2) as bar:
             for sample in (sample for batch in loader for sample in batch):
                 if tuple(sample['inputs'].shape) != self._shape:

@@ -7,6 +7,8 @@ from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import BATCH_AUGMENTS, MODELS
 from torch import Tensor
 
+from .draws import ViewDraws, fresh_draws
+
 
 @MODELS.register_module()
 class BatchPreprocessor(ClsDataPreprocessor):
@@ -25,6 +27,11 @@ class BatchPreprocessor(ClsDataPreprocessor):
     def __init__(self, augments: Sequence[dict] = (), **options):
         super().__init__(**options)
         self.augments = [BATCH_AUGMENTS.build(augment) for augment in augments]
+        self.num_views: int | None = None
+
+    def fix_views(self, number: int, seed: int) -> None:
+        """From now on, draw one of ``number`` fixed views of each image, and write its number as ``view``."""
+        self.num_views, self.seed = number, seed
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Augment and normalise a batch.
@@ -38,15 +45,21 @@ class BatchPreprocessor(ClsDataPreprocessor):
         """
         inputs, samples = data['inputs'], data.get('data_samples')
         if not isinstance(inputs, Tensor):
+            if not (training and self.augments):
+                return super().forward(data, training)
             inputs = torch.stack(list(inputs))
         inputs = inputs.to(self.device, non_blocking=True)
+        if samples is not None and not isinstance(samples, list):
+            samples = samples.to(self.device, non_blocking=True)
         if training:
+            draw = fresh_draws(len(inputs), inputs.device)
+            if self.num_views is not None:
+                samples.view = torch.randint_like(samples.sample_idx, self.num_views)
+                draw = ViewDraws(samples.sample_idx, samples.view, self.seed)
             for augment in self.augments:
-                inputs = augment(inputs)
+                inputs = augment(inputs, draw)
         if isinstance(samples, list) or self.pad_size_divisor > 1 or (training and self.batch_augments is not None):
             return super().forward({'inputs': inputs, 'data_samples': samples and list(samples)}, training)
-        if samples is not None:
-            samples = samples.to(self.device, non_blocking=True)
         if self.to_rgb:
             inputs = inputs.flip(1)
         # From bytes in two passes over the memory.

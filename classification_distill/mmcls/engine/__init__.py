@@ -1,6 +1,7 @@
 from .checkpoints import SafeCheckpointHook
 from .data_errors import DataErrorHook
 from .dry_run import dry_run
+from .feature_cache import FeatureCacheHook
 from .finite import FiniteLossHook
 from .gpu import DeferredLogHook
 from .launch import evaluate, prepare_config, train
@@ -13,6 +14,7 @@ __all__ = [
     'DataErrorHook',
     'DeferredLogHook',
     'EpochPositionHook',
+    'FeatureCacheHook',
     'FiniteLossHook',
     'InterruptionHook',
     'IterationSeedHook',

@@ -44,6 +44,8 @@ def dry_run(config: Config, allow_partial_init: bool = False) -> None:
     with tempfile.TemporaryDirectory(prefix='dry_run_') as folder:
         # MMEngine's loggers are known by name: one of the training that follows must not be taken for this one's.
         config.merge_from_dict({'work_dir': folder, 'log_level': 'ERROR', 'experiment_name': Path(folder).name})
+        if config.model.get('feature_cache'):
+            config.model.feature_cache.folder = f'{folder}/feature_cache'
         with _collect_errors(problems):
             _replace_loop(config)
             find_class('optim_wrapper.optimizer', config.optim_wrapper.optimizer, OPTIMIZERS)
@@ -117,7 +119,8 @@ def _load(dataloader: DataLoader) -> tuple[int, dict]:
     dataset = dataloader.dataset
     count = min(IMAGES, len(dataset), dataloader.batch_size)
     indices = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
-    return count, dataloader.collate_fn([dataset[i] for i in indices])
+    fetch = getattr(dataset, '__getitems__', None) or (lambda indices: [dataset[i] for i in indices])
+    return count, dataloader.collate_fn(fetch(indices))
 
 
 def _describe(trial: _Trial) -> Iterator[str]:
@@ -135,6 +138,8 @@ def _describe(trial: _Trial) -> Iterator[str]:
         f'memory      about {_gib(cost.memory)} GiB on {device}: weights {_gib(cost.weights)}, gradients '
         f'{_gib(cost.gradients)}, optimizer {_gib(cost.optimizer)}, feature maps {_gib(cost.maps)}'
     )
+    if (cache := getattr(unwrap(runner.model), 'feature_cache', None)) is not None:
+        yield f'cache       features on disk, up to {_gib(cache.bytes)} GiB when full'
     yield f'            Compute and feature maps were measured on {cost.images} images; kernels need work space, too.'
 
 

@@ -60,6 +60,7 @@ RUN_HOOKS = {
     'interruption': 'InterruptionHook',
     'finite_loss': 'FiniteLossHook',
     'data_errors': 'DataErrorHook',
+    'feature_cache': 'FeatureCacheHook',
 }
 
 

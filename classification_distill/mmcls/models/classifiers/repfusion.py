@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+import torch
 from mmengine.logging import MessageHub
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...configs import find_class, type_name
-from ...datasets.samples import Samples, collect
+from ...datasets import BatchPreprocessor, FeatureCache
+from ...datasets.samples import SampleBatch, Samples, collect
 from ...errors import UnusableInputError
 from ..images import check_diffusion_range, to_diffusion_range
 from .base import BaseDistiller
@@ -34,6 +36,8 @@ class RepFusion(BaseDistiller):
             that suits the loss.
         standardizer: How teacher features are standardised (``FeatureStandardizer``); None leaves them raw, which
             is the published behaviour.
+        feature_cache: Options of ``FeatureCache``, such as ``dict(views=8)``: each image is seen in that many fixed
+            views, and the teacher's features of them are kept. It takes ``BatchPreprocessor`` and ``ImagesInMemory``.
         data_preprocessor: Normalises the images for the student. The teacher's images are recovered from its mean and
             std.
         init_cfg: Initialisation of the whole model.
@@ -54,6 +58,7 @@ class RepFusion(BaseDistiller):
         task_head: dict | None = None,
         connector: dict | None = None,
         standardizer: dict | None = None,
+        feature_cache: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
         compile: bool | None = None,
@@ -90,6 +95,15 @@ class RepFusion(BaseDistiller):
         # Averages are asked of the teacher by keyword, and only where the loss compares them.
         self._reading = {'pooled': True} if self.distill_losses[0].pooled and not reads_maps else {}
         self._range_checked = False
+        self.feature_cache = None
+        if feature_cache is not None:
+            if not isinstance(self.data_preprocessor, BatchPreprocessor) or self.data_preprocessor.batch_augments:
+                raise UnusableInputError(
+                    'model.feature_cache keeps features of fixed views of each image, which only BatchPreprocessor '
+                    'draws, without batch_augments: set data_preprocessor.type (see docs/speed.md).'
+                )
+            self.feature_cache = FeatureCache(**feature_cache)
+            self.data_preprocessor.fix_views(self.feature_cache.views, self.feature_cache.seed)
 
     def forward(self, inputs: Tensor, data_samples: Samples | None = None, mode: str = 'tensor'):
         """Run in one of MMPretrain's modes.
@@ -116,11 +130,17 @@ class RepFusion(BaseDistiller):
         self.timestep_policy.set_progress(_training_progress())
         sample = self.timestep_policy.sample(images)
         self.last_timesteps = sample.t
-        targets = self._read_teacher(images, sample.t, data_samples)
+        found = None
+        if self.feature_cache is None:
+            features = self._features(images, sample.t, self._labels(data_samples))
+        else:
+            features, found = self._read_cache(images, sample.t, data_samples)
+        targets = self._standardize(features, sample.t)
         losses = self.distill(self.extract_feat(inputs), targets, data_samples)
         if self.task_head is not None:
+            labels = self._labels(data_samples)
             views = [
-                self._read_teacher(view, sample.t, data_samples, update_statistics=False)
+                self._standardize(self._features(view, sample.t, labels), sample.t, update_statistics=False)
                 for view in self.task_head.views(images)
             ]
             task_loss = self.task_head.loss(targets, data_samples, views)
@@ -132,6 +152,8 @@ class RepFusion(BaseDistiller):
         if sample.entropy is not None:
             losses['policy_entropy'] = sample.entropy.detach().mean()
         losses['timestep_mean'] = sample.t.float().mean()
+        if found is not None:
+            losses['cache_hits'] = torch.tensor(found)
         return losses
 
     def predict(self, inputs: Tensor, data_samples: Samples | None = None) -> list[DataSample]:
@@ -142,7 +164,31 @@ class RepFusion(BaseDistiller):
             )
         images = self._images(inputs)
         t = self.timestep_policy.sample(images).t
-        return self.task_head.predict(self._read_teacher(images, t, data_samples), data_samples)
+        features = self._standardize(self._features(images, t, self._labels(data_samples)), t)
+        return self.task_head.predict(features, data_samples)
+
+    def cached_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Shape of each layer's feature of an image, as the cache keeps it."""
+        height, width = self.teacher.sample_size
+        info = {layer: self.teacher.feature_info[layer] for layer in self.teacher.layers}
+        if self._reading:
+            return {layer: (channels, 1, 1) for layer, (channels, _) in info.items()}
+        return {layer: (channels, height // stride, width // stride) for layer, (channels, stride) in info.items()}
+
+    def cache_origin(self) -> dict[str, object]:
+        """What of this model the cached features follow from, besides the teacher's weights."""
+        preprocessor, teacher = self.data_preprocessor, self.teacher
+        device = next(teacher.network.parameters()).device
+        return {
+            'teacher': type(teacher).__name__,
+            'layers': list(teacher.layers),
+            'averages': bool(self._reading),
+            'noise': teacher.noise,
+            'class_labels': teacher.class_conditioning.mode,
+            'dtype': str(teacher.precision.resolve(device)),
+            'augments': [{type(augment).__name__: vars(augment)} for augment in preprocessor.augments],
+            'to_rgb': preprocessor.to_rgb,
+        }
 
     def _images(self, inputs: Tensor) -> Tensor:
         images = to_diffusion_range(inputs, self.data_preprocessor)
@@ -151,18 +197,38 @@ class RepFusion(BaseDistiller):
             self._range_checked = True
         return images
 
-    def _read_teacher(
-        self, images: Tensor, t: Tensor, data_samples: Samples | None, update_statistics: bool = True
-    ) -> list[Tensor]:
-        """The teacher's features as the losses and the task head take them, one a layer."""
-        labels = None
-        if self.teacher.class_conditioning.mode == 'true':
-            labels = collect(data_samples, 'gt_label')
-        features = list(self.teacher(images, t, labels, **self._reading).values())
-        if self.standardizers is not None:
-            pairs = zip(self.standardizers, features, strict=True)
-            features = [standardize(feature, t, update_statistics) for standardize, feature in pairs]
-        return features
+    def _labels(self, data_samples: Samples | None) -> Tensor | None:
+        """The classes that the teacher is told."""
+        return collect(data_samples, 'gt_label') if self.teacher.class_conditioning.mode == 'true' else None
+
+    def _features(self, images: Tensor, t: Tensor, labels: Tensor | None) -> list[Tensor]:
+        """The teacher's features, one a layer."""
+        return list(self.teacher(images, t, labels, **self._reading).values())
+
+    def _read_cache(self, images: Tensor, t: Tensor, samples: SampleBatch) -> tuple[list[Tensor], float]:
+        """The same of fixed views, computed where they were not before, and the share that was."""
+        labels = self._labels(samples)
+
+        def compute(rows: Tensor) -> list[Tensor]:
+            count = len(rows)
+            if images.is_cuda:  # a few batch sizes, so that there are few shapes to compile and to record for
+                rows = torch.cat([rows, rows[:1].expand(_rounded_up(count, len(images)) - count)])
+            features = self._features(images[rows], t[rows], None if labels is None else labels[rows])
+            return [feature[:count] for feature in features]
+
+        return self.feature_cache.read(samples.sample_idx, samples.view, t, compute)
+
+    def _standardize(self, features: list[Tensor], t: Tensor, update_statistics: bool = True) -> list[Tensor]:
+        """The features as the losses and the task head take them."""
+        if self.standardizers is None:
+            return features
+        pairs = zip(self.standardizers, features, strict=True)
+        return [standardize(feature, t, update_statistics) for standardize, feature in pairs]
+
+
+def _rounded_up(count: int, batch_size: int) -> int:
+    """The smallest of a batch, its half, quarter and eighth that holds ``count`` images."""
+    return min(size for size in (-(-batch_size // part) for part in (1, 2, 4, 8)) if size >= count)
 
 
 def _training_progress() -> float:

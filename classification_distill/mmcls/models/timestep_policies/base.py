@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import UnusableInputError
@@ -36,6 +37,8 @@ class BaseTimestepPolicy(nn.Module):
     def __init__(self, num_timesteps: int = 1000):
         super().__init__()
         self.num_timesteps = num_timesteps
+        #: All timesteps that the policy can choose, ascending.
+        self.register_buffer('grid', torch.arange(num_timesteps), persistent=False)
 
     def sample(self, images: Tensor) -> TimestepSample:
         """Choose a timestep for each image.

@@ -18,6 +18,7 @@ class FixedPolicy(BaseTimestepPolicy):
         super().__init__(num_timesteps)
         self._check_timestep('timestep', timestep)
         self.timestep = timestep
+        self.grid = torch.tensor([timestep])
 
     def sample(self, images: Tensor) -> TimestepSample:
         return TimestepSample(torch.full((len(images),), self.timestep, device=images.device))

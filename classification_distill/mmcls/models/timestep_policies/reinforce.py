@@ -64,7 +64,7 @@ class ReinforcePolicy(BaseTimestepPolicy):
         self.baseline = baseline
         self.baseline_momentum = baseline_momentum
         self.loss_weight = loss_weight
-        self.register_buffer('grid', torch.arange(timesteps) * num_timesteps // timesteps, persistent=False)
+        self.grid = torch.arange(timesteps) * num_timesteps // timesteps
         self.register_buffer('reward_mean', torch.zeros(()))
         self.register_buffer('num_rewards', torch.zeros((), dtype=torch.int64))
         self.net = _build_cnn(image_size, channels, timesteps)

@@ -18,6 +18,7 @@ class UniformPolicy(BaseTimestepPolicy):
         super().__init__(num_timesteps)
         self.max_timestep = num_timesteps if max_timestep is None else max_timestep
         self._check_timestep('max_timestep - 1', self.max_timestep - 1)
+        self.grid = torch.arange(self.max_timestep)
 
     def sample(self, images: Tensor) -> TimestepSample:
         shape = (len(images),)
