@@ -224,5 +224,5 @@ def test_two_processes_fill_one_cache(digits, pipeline_folder, tmp_path):
 def test_a_dry_run_says_how_large_it_gets_and_leaves_nothing(digits, pipeline_folder, tmp_path, capsys):
     settings = config(digits, pipeline_folder, tmp_path)
     dry_run(settings)
-    assert f'up to {IMAGES * 2 * (1 + 2 * 64) / 2**30:.2g} GiB when full' in capsys.readouterr().out
+    assert f'up to {IMAGES * 2 * (1 + 2 * 16) / 2**30:.2g} GiB when full' in capsys.readouterr().out
     assert not (tmp_path / 'cache').exists()

@@ -198,3 +198,24 @@ def test_wrong_arguments_are_refused(arguments, message, monkeypatch, capsys):
         door('benchmark', *arguments)
     assert stopped.value.code == 2
     assert message in ' '.join(capsys.readouterr().err.split())
+
+
+def test_cache_measures_a_training_with_and_without(digits, pipeline_folder, tmp_path):
+    config = Config.fromfile(TREE / DISTILL)
+    dataset = config.train_dataloader.dataset.to_dict() | {'data_root': str(digits), 'indices': 32}
+    dataset['pipeline'] = [{'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}]
+    config.train_dataloader.update(batch_size=16, collate_fn={'type': 'whole_batch'})
+    config.train_dataloader.dataset = {'type': 'ImagesInMemory', 'dataset': dataset, 'folder': str(tmp_path)}
+    config.data_preprocessor.type = 'BatchPreprocessor'
+    config.model.teacher.pretrained = pipeline_folder
+    config.model.backbone.update(base_channels=4, stem_channels=4)
+    config.model.timestep_policy = {'type': 'FixedPolicy'}
+    config.model.feature_cache = {'views': 1}
+    config.custom_hooks, config.train_cfg.max_epochs = [], 4
+    config.dump(tmp_path / 'config.py')
+    run_benchmark('cache', str(tmp_path / 'config.py'), '--json', str(tmp_path / 'cache.json'))
+    without, kept = json.loads((tmp_path / 'cache.json').read_text())['rows']
+    assert without['cache_hits'] == without['disk'] == 0
+    assert kept['cache_hits'] == 0.75  # the first of four epochs fills it
+    assert kept['disk'] > 0
+    assert kept['loss'] == pytest.approx(without['loss'], rel=1e-2)

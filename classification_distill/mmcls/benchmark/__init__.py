@@ -48,6 +48,7 @@ COLUMNS = {
     'teacher_share': ("teacher's share of peak", '{:.0%}'),
     'share_of_peak': ('share of peak', '{:.0%}'),
     'data_share': ('waiting for data', '{:.1%}'),
+    'idle_share': ('device idle', '{:.0%}'),
     'cache_hits': ('found in the cache', '{:.0%}'),
     'disk': ('on disk, MiB', _mebibytes),
     'loss': ('last loss', '{:.4f}'),

@@ -4,16 +4,20 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
+import time
 from concurrent.futures import ProcessPoolExecutor
 
+import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 
-from ..configs import training_set
 from ..engine.launch import build_runner
+from ..models.teachers.execution import GraphReplay
 from .published import PublishedTeacher  # noqa: F401
 from .step import PUBLISHED, adapt, ways
 
 WARM_UP = 3
+PROFILED = 20  # iterations, on a GPU
 
 
 def measure(config: Config, iterations: int) -> list[dict]:
@@ -21,14 +25,15 @@ def measure(config: Config, iterations: int) -> list[dict]:
 
     Returns:
         list[dict]: A row a way: ``way``, ``images_per_second``, ``ratio`` to the published way, ``data_share`` of the
-        time spent waiting for data, and ``seconds``, every iteration's.
+        time between two iterations' steps, in which data are fetched and hooks run, ``seconds``, every iteration's, and
+        on a GPU ``idle_share`` of the time, over further iterations, and ``peak_memory`` in bytes.
     """
     rows = []
     for name in (PUBLISHED, next(iter(ways()))):
         print(f'{name}: training ...', file=sys.stderr)
         # Not a Pool, whose processes may have no children and so no data loading workers.
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
-            seconds, waiting, batch_size = pool.submit(_train, config, name, iterations).result()
+            seconds, waiting, batch_size, device = pool.submit(_train, config, name, iterations).result()
         median = statistics.median(seconds)
         rows.append({
             'way': name,
@@ -36,18 +41,24 @@ def measure(config: Config, iterations: int) -> list[dict]:
             'ratio': statistics.median(rows[0]['seconds'] if rows else seconds) / median,
             'data_share': sum(waiting) / sum(seconds),
             'seconds': seconds,
+            **device,
         })  # fmt: skip
     return rows
 
 
-def _train(config: Config, way: str, iterations: int) -> tuple[list[float], list[float], int]:
+def _train(config: Config, way: str, iterations: int) -> tuple[list[float], list[float], int, dict]:
     config.model = adapt(config.model.to_dict(), way)
     if way == PUBLISHED:  # else as on any machine
         config.optim_wrapper.setdefault('type', 'OptimWrapper')
         config.optim_wrapper.optimizer.setdefault('fused', False)
     batch_size = config.train_dataloader.batch_size
-    training_set(config)['indices'] = (iterations + WARM_UP) * batch_size
-    config.train_cfg = {'by_epoch': True, 'max_epochs': 1}
+    on_gpu = torch.cuda.is_available()
+    warm_up = GraphReplay.warm_up + 10 if on_gpu else WARM_UP
+    total = warm_up + iterations + (PROFILED if on_gpu else 0)
+    config.train_dataloader.sampler = {'type': 'InfiniteSampler', 'shuffle': True}
+    config.train_cfg = {'by_epoch': False, 'max_iters': total}
+    config.default_hooks.logger.log_metric_by_epoch = False
+    config.log_processor = {'by_epoch': False}
     for name in ('val', 'test'):
         config.update({f'{name}_dataloader': None, f'{name}_cfg': None, f'{name}_evaluator': None})
     config.default_hooks.checkpoint = None
@@ -56,7 +67,44 @@ def _train(config: Config, way: str, iterations: int) -> tuple[list[float], list
     with tempfile.TemporaryDirectory() as folder:
         config.work_dir = folder
         runner = build_runner(config)
+        idle = IdleHook(warm_up + iterations)
+        if on_gpu:
+            runner.register_hook(idle, priority='LOWEST')
         runner.train()
         scalars = runner.message_hub.log_scalars
-        seconds, waiting = (scalars[f'train/{name}'].data[0][WARM_UP:].tolist() for name in ('time', 'data_time'))
-    return seconds, waiting, batch_size
+        measured = slice(warm_up, warm_up + iterations)
+        seconds, waiting = (scalars[f'train/{name}'].data[0][measured].tolist() for name in ('time', 'data_time'))
+    device = {'idle_share': idle.share, 'peak_memory': torch.cuda.max_memory_allocated()} if on_gpu else {}
+    return seconds, waiting, batch_size, device
+
+
+class IdleHook(Hook):
+    """Measure for how much of the last iterations the GPU computed nothing.
+
+    Args:
+        start: Iteration after which to look.
+
+    Attributes:
+        share (float): Of the time, once the training is over.
+    """
+
+    def __init__(self, start: int):
+        self.start = start
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == self.start:
+            torch.cuda.synchronize()
+            self._profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
+            self._profile.start()
+            self._began = time.perf_counter()
+
+    def after_train(self, runner) -> None:
+        torch.cuda.synchronize()
+        wall = time.perf_counter() - self._began
+        self._profile.stop()
+        events = [e for e in self._profile.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+        busy = end = 0.0  # microseconds; kernels of several streams overlap
+        for event in sorted(events, key=lambda event: event.time_range.start):
+            busy += max(0.0, event.time_range.end - max(event.time_range.start, end))
+            end = max(end, event.time_range.end)
+        self.share = 1 - busy / 1e6 / wall
