@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -26,11 +24,11 @@ def main() -> None:
     data.add_argument('--folder', type=Path, help='where to make the files: the disk that is measured')
     scaling = commands.add_parser('scaling', help='training on many GPUs, on paper')
     scaling.add_argument('--gpus', type=int, nargs='+', default=[1, 8, 64, 512], help='numbers of GPUs (%(default)s)')
-    scaling.add_argument('--assume', nargs='+', action=DictAction, default={}, help='of the machines: tflops=120 ...')
+    scaling.add_argument('--assume', nargs='+', default=[], metavar='KEY=VALUE', help='of the machines: tflops=120 ...')
     for command in (train, cache, data, scaling):
         command.add_argument('model', help='distillation config')
     for command in commands.choices.values():
-        command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override')
+        command.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
         command.add_argument('--json', type=Path, dest='out', help='also write everything measured to this file')
     args = vars(parser.parse_args())
     from mmcls.benchmark import UnusableInputError, benchmark

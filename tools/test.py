@@ -3,8 +3,6 @@
 import argparse
 import sys
 
-from mmengine.config import DictAction
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description='Test a model')
@@ -12,7 +10,7 @@ def main() -> None:
     add('config', help='config file')
     add('checkpoint', help='checkpoint file of a training run')
     add('--work-dir', help="where logs and checkpoints go (the config's work_dir, else work_dirs/<config name>)")
-    add('--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override, as key.sub=value')
+    add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
     add(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],

@@ -3,15 +3,13 @@
 import argparse
 import sys
 
-from mmengine.config import DictAction
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description='Train a model')
     add = parser.add_argument
     add('config', help='config file')
     add('--work-dir', help="where logs and checkpoints go (the config's work_dir, else work_dirs/<config name>)")
-    add('--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override, as key.sub=value')
+    add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
     add(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],

@@ -5,12 +5,15 @@ A type is a name, a dotted path, or, in MMEngine's pure Python configs, the clas
 
 import ast
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import Registry
+from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
 from .errors import MissingFileError, UnusableInputError
@@ -19,14 +22,57 @@ ROOT = Path(__file__).resolve().parents[2]  # of the repository: its trees, tool
 
 
 def load_config(path: str | Path) -> Config:
-    """Read a config file.
+    """Read a config file. Variables that it sets anew take effect where the files below it have used them.
 
     Raises:
         MissingFileError: When there is none.
+        UnusableInputError: When such a variable is a number; see ``follow_variables``.
     """
     if not Path(path).is_file():
         raise MissingFileError(f'There is no config {str(path)!r} in {Path.cwd()}.')
-    return Config.fromfile(path)
+    config = Config.fromfile(path)
+    for below in _files_below(Path(path)):
+        follow_variables(config, Config.fromfile(below, import_custom_modules=False))
+    return config
+
+
+def _files_below(path: Path) -> Iterator[Path]:
+    """The files that a config names as ``_base_``, and those that they name; those of a library are left out."""
+    for node in ast.parse(path.read_text()).body if path.suffix == '.py' else ():
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '_base_':
+            names = ast.literal_eval(node.value)
+            for name in [names] if isinstance(names, str) else names:
+                if '::' not in name:
+                    yield path.parent / name
+                    yield from _files_below(path.parent / name)
+
+
+def follow_variables(config: Config, before: Mapping) -> None:
+    """Give the variables of a config effect where they were used while it was read.
+
+    A name at the top of a config that the Runner does not read, such as ``data_root``, is only a variable: setting it
+    later changes nothing by itself. Every field that still has its former value gets the new one.
+
+    Args:
+        config: The config, with the variables' values of now.
+        before: Values of then.
+
+    Raises:
+        UnusableInputError: When a variable is a number, which fields may have by chance: the message names them.
+    """
+    read = inspect.signature(Runner).parameters
+    for name, old in before.items():
+        new = config.get(name)
+        if name in read or isinstance(old, bool | None) or new == old or not old:
+            continue
+        found = [field.lstrip('.') for field, value in walk(config.to_dict()) if value == old]
+        fields = [field for field in found if field != name and not field.startswith(f'{name}.')]
+        if fields and isinstance(old, int | float):
+            raise UnusableInputError(
+                f'{name}={new!r}: {name} is a variable, which was {old!r} when the config was read. Set the fields '
+                f'that were to follow it, among {", ".join(fields[:8])}.'
+            )
+        config.merge_from_dict(dict.fromkeys(fields, new))
 
 
 def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
@@ -35,6 +81,59 @@ def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
     parts = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
     for key, part in parts:
         yield from walk(part, f'{path}.{key}')
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """What ``--cfg-options KEY=VALUE ...`` says, each value as typed.
+
+    Numbers, ``None``, ``true`` and ``false``, lists and tuples in brackets, and lists without are read as such; a text
+    keeps its blanks, and in quotes whatever it holds.
+
+    Raises:
+        UnusableInputError: When one has no ``=``.
+
+    Example:
+        >>> parse_options(['lr=1e-3', 'distilled=my run/epoch_1.pth', 'steps=100,150'])
+        {'lr': 0.001, 'distilled': 'my run/epoch_1.pth', 'steps': [100, 150]}
+    """
+    options = {}
+    for text in texts:
+        key, separator, value = text.partition('=')
+        if not separator:
+            raise UnusableInputError(f'--cfg-options {text}: expected KEY=VALUE.')
+        options[key.strip()] = _parse_value(value)
+    return options
+
+
+def _parse_value(text: str) -> Any:
+    text = text.strip()
+    parts = _split(text)
+    if len(parts) > 1:
+        return [_parse_value(part) for part in parts]
+    if text[:1] + text[-1:] in ('[]', '()'):
+        values = [_parse_value(part) for part in _split(text[1:-1]) if part.strip()]
+        return values if text[0] == '[' else tuple(values)
+    if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"':
+        return text[1:-1]
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(text)
+    return {'true': True, 'false': False, 'none': None}.get(text.lower(), text)
+
+
+def _split(text: str) -> list[str]:
+    """At the commas that are in no brackets and no quotes."""
+    parts, depth, quote = [''], 0, ''
+    for letter in text:
+        if quote or letter in '\'"':
+            quote = '' if letter == quote else quote or letter
+        else:
+            depth += (letter in '([{') - (letter in ')]}')
+        if letter == ',' and not depth and not quote:
+            parts.append('')
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def find_class(part: str, config: Mapping, registry: Registry = MODELS) -> Callable:

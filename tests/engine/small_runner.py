@@ -52,12 +52,12 @@ def small_runner(work_dir, images=8, epochs=3, scores=None, train=None, sampler=
         settings |= {'val_dataloader': loader, 'val_cfg': {}, 'val_evaluator': [Scores(scores)]}
     dataloader = {'batch_size': 2, 'dataset': Images(images), 'sampler': {'type': sampler, 'shuffle': True}}
     defaults = {'train_cfg': {'by_epoch': True, 'max_epochs': epochs}, 'default_scope': 'mmpretrain'}
+    defaults['optim_wrapper'] = {'optimizer': {'type': 'SGD', 'lr': 0.01}}
     defaults['randomness'] = {'seed': None}  # its default is one dict, into which Runner.resume writes the seed
     return Runner(
         Linear(),
         str(work_dir),
         train_dataloader=dataloader | {'collate_fn': {'type': 'pseudo_collate'}} | (train or {}),
-        optim_wrapper={'optimizer': {'type': 'SGD', 'lr': 0.01}},
         experiment_name=f'small_{id(settings)}',
         log_level='ERROR',
         **defaults | settings,

@@ -1,6 +1,10 @@
+import inspect
+
 import pytest
+from mmcls.configs import load_config, parse_options
 from mmcls.engine.launch import apply_cfg_options
 from mmengine.config import Config
+from mmengine.runner import Runner
 from support import ROOT
 
 REPFUSION = [path for path in ROOT.glob('*/configs/**/*.py') if path.stem.endswith(('repfusion', 'repfussion'))]
@@ -38,3 +42,78 @@ def test_a_part_of_another_type_leaves_nothing_of_the_old():
 def test_a_dict_is_refused(value):
     with pytest.raises(ValueError, match=r'model\.timestep_policy\.type=NAME'):
         apply_cfg_options(Config({}), {'model.timestep_policy': value})
+
+
+@pytest.mark.parametrize(('text', 'value'), [
+    ('work_dirs/my run/epoch_1.pth', 'work_dirs/my run/epoch_1.pth'),
+    ('1e-3', 0.001), ('7', 7), ('None', None), ('True', True), ('false', False), ('', ''),
+    ('1,2', [1, 2]), ('[1,2]', [1, 2]), ('(1, 2)', (1, 2)), ('[(1,2),[a, b c],d]', [(1, 2), ['a', 'b c'], 'd']),
+    ('[]', []), ("'1,2'", '1,2'), ('"it\'s"', "it's"), ('a=b', 'a=b'),
+    ("{'type': 'A', 'b': 1}", "{'type': 'A', 'b': 1}"),
+    ("dict(type='A', b=1)", "dict(type='A', b=1)"), ('müller, jr.pth', ['müller', 'jr.pth']),
+])  # fmt: skip
+def test_values_arrive_as_typed(text, value):
+    assert parse_options([f'a.b={text}']) == {'a.b': value}
+
+
+def test_an_option_without_a_value_is_refused():
+    with pytest.raises(ValueError, match='--cfg-options lr: expected KEY=VALUE'):
+        parse_options(['lr'])
+
+
+GRANDPARENT = """
+data_root = 'data/one'
+width = 24
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=pipeline), batch_size=8)
+val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=pipeline), batch_size=8)
+model = dict(backbone=dict(base_channels=width))
+"""
+
+
+@pytest.fixture
+def grandparent(tmp_path):
+    (tmp_path / 'grandparent.py').write_text(GRANDPARENT)
+    return tmp_path
+
+
+def test_a_variable_set_in_a_child_or_grandchild_takes_effect(grandparent):
+    (grandparent / 'parent.py').write_text("_base_ = ['grandparent.py']\ndata_root = 'data/two'\n")
+    (grandparent / 'child.py').write_text("_base_ = 'parent.py'\npipeline = [dict(type='PackInputs')]\n")
+    assert load_config(grandparent / 'parent.py').train_dataloader.dataset.data_root == 'data/two'
+    for split in ('train', 'val'):
+        dataset = load_config(grandparent / 'child.py')[f'{split}_dataloader'].dataset
+        assert dataset == {'data_root': 'data/two', 'pipeline': [{'type': 'PackInputs'}]}
+
+
+def test_what_a_child_sets_by_its_field_stays(grandparent):
+    (grandparent / 'child.py').write_text(
+        "_base_ = 'grandparent.py'\ndata_root = 'data/two'\n"
+        "train_dataloader = dict(dataset=dict(data_root='data/three'))\n"
+    )
+    config = load_config(grandparent / 'child.py')
+    assert config.train_dataloader.dataset.data_root == 'data/three'
+    assert config.val_dataloader.dataset.data_root == 'data/two'
+
+
+def test_a_variable_set_on_the_command_line_takes_effect(grandparent):
+    config = load_config(grandparent / 'grandparent.py')
+    apply_cfg_options(config, {'data_root': 'data/two', 'val_dataloader.dataset.data_root': 'data/three'})
+    assert config.train_dataloader.dataset.data_root == 'data/two'
+    assert config.val_dataloader.dataset.data_root == 'data/three'
+
+
+def test_a_number_is_refused_with_the_fields(grandparent):
+    config = load_config(grandparent / 'grandparent.py')
+    with pytest.raises(ValueError, match=r'width=48: width is a variable, .* model\.backbone\.base_channels'):
+        apply_cfg_options(config, {'width': 48})
+    (grandparent / 'child.py').write_text("_base_ = 'grandparent.py'\nwidth = 48\n")
+    with pytest.raises(ValueError, match=r'width=48'):
+        load_config(grandparent / 'child.py')
+
+
+@pytest.mark.parametrize('path', sorted(ROOT.glob('*/configs/**/*.py')), ids=lambda path: str(path.relative_to(ROOT)))
+def test_our_own_configs_mean_what_mmengine_reads(path):
+    ours, theirs = load_config(path), Config.fromfile(path)
+    for name in inspect.signature(Runner).parameters:
+        assert ours.get(name) == theirs.get(name)

@@ -1,14 +1,15 @@
-"""SIGTERM and SIGUSR1: nothing that was trained is lost."""
+"""SIGTERM, SIGUSR1 and Ctrl-C: nothing that was trained is lost."""
 
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
-from mmcls.engine.stopping import EXIT_CODE
+from mmcls.engine.stopping import EXIT_CODE, SECOND
 from runs import DISTILL, TREE, Run, assert_same_weights, fault, train, train_in_two, wait_for
 
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune.py'
@@ -19,11 +20,14 @@ def interrupted(work_dir):
     return torch.load(work_dir / 'interrupted.pth', weights_only=False)['meta']
 
 
-@pytest.mark.parametrize(('name', 'iteration'), [('SIGTERM', 8), ('SIGUSR1', 6)])  # within and at the end of an epoch
+@pytest.mark.parametrize(
+    ('name', 'iteration'), [('SIGTERM', 8), ('SIGUSR1', 6), ('SIGINT', 7)]
+)  # within and at the end of an epoch
 def test_a_signal_saves_and_resuming_ends_in_the_same_weights(options, whole, tmp_path, name, iteration):
     work_dir = tmp_path / 'run'
     output = train(DISTILL, work_dir, options + fault(name, iteration), code=EXIT_CODE)
-    assert f'{name}: stopped after iteration {iteration};' in output
+    assert f'{"Ctrl-C" if name == "SIGINT" else name}: stopped after iteration {iteration};' in output
+    assert 'Traceback' not in output
     assert interrupted(work_dir)['iter'] == iteration
     workers = ['train_dataloader.num_workers=2']  # draw what the main process would have drawn
     output = train(DISTILL, work_dir, options + workers, '--resume')
@@ -43,6 +47,19 @@ def test_a_signal_to_all_processes_of_a_run_with_workers(options, whole, tmp_pat
     assert interrupted(work_dir)['iter'] == 8
     train(DISTILL, work_dir, options, '--resume')
     assert_same_weights(work_dir / 'epoch_3.pth', whole / 'epoch_3.pth')
+
+
+def test_a_second_ctrl_c_ends_the_run_at_once(options, tmp_path):
+    work_dir = tmp_path / 'run'
+    run = Run(DISTILL, work_dir, [*options, *fault('wait', 8)])
+    wait_for(work_dir / 'waits')
+    for _ in range(2):
+        os.kill(run.process.pid, signal.SIGINT)
+        time.sleep(SECOND + 0.3)
+    assert run.end(20) == 1
+    assert 'A second Ctrl-C: stopped at once' in run.output
+    assert 'Traceback' not in run.output
+    assert [path.name for path in work_dir.glob('*.pth')] == ['epoch_1.pth']
 
 
 def test_a_signal_to_one_of_two_processes_stops_both(options_of_two, whole_of_two, tmp_path):
@@ -94,7 +111,7 @@ def test_an_epoch_of_other_batches_is_not_gone_on_with(options, tmp_path):
     assert 'within an epoch of 6 batches of 16 images in 1 processes; now it is 3 batches of 32' in output
 
 
-@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1'])
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1', 'SIGINT'])
 def test_before_training_a_signal_ends_the_run_at_once(options, tmp_path, name):
     train(DISTILL, tmp_path / 'run', options + fault(name, 0), code=85)  # as the docs have it
     assert not list((tmp_path / 'run').glob('*.pth'))

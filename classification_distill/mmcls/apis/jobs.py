@@ -156,7 +156,7 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
 
     Raises:
         ValueError: When a job needs one that is neither done nor among ``jobs``.
-        JobError: When one fails, with the end of its log; the others are stopped.
+        JobError: When one fails, with the end of its log, or on Ctrl-C; the others are stopped.
     """
     waiting = [job for job in jobs if not job.done]
     _check_needs(waiting)
@@ -185,9 +185,15 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
             if running and sys.stdout.isatty():
                 states = '; '.join(f'{job.name}: {job.progress()}' for job in running.values())
                 print(f'\r\033[K{states[:100]}', end='', flush=True)
+    except KeyboardInterrupt:
+        raise JobError(
+            'Stopped; what ran saves its state. Run the same command again to resume; finished runs are skipped.'
+        ) from None
     finally:
         for process in running:
             process.terminate()
+        for process in running:
+            process.join(60)
 
 
 def _check_needs(waiting: list[Job]) -> None:

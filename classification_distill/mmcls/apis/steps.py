@@ -13,8 +13,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..engine.stopping import EXIT_CODE
 from ..errors import MissingFileError, RepFusionError
 from ..files import write_text
+
+AGAIN = 'Fix this and run the same command again.'
+RESUME = 'Run the same command again to resume; finished steps are skipped.'
 
 
 class StepError(RepFusionError, RuntimeError):
@@ -97,7 +101,9 @@ def run_steps(steps: Sequence[Step], record: Path) -> None:
     for step in steps:
         print(step, flush=True)
         if not step.finished and (code := _run(step)):
-            raise StepError(f'Failed with exit code {code}: {step}\nOnce mended, the same call goes on there.')
+            if code == EXIT_CODE:
+                raise StepError(f'{RESUME}\nStopped: {step}')
+            raise StepError(f'Failed with exit code {code}: {step}\n{AGAIN}')
 
 
 def _end_with_parent() -> None:
@@ -117,8 +123,8 @@ def _run(step: Step) -> int:
         )
         return process.wait()
     except RepFusionError as error:
-        raise StepError(f'{error}\nFailed: {step}\nOnce mended, the same call goes on there.') from error
+        raise StepError(f'{error}\nFailed: {step}\n{AGAIN}') from error
     except KeyboardInterrupt:  # which the command got as well
         if process:
             process.wait()
-        raise StepError(f'Interrupted: {step}\nThe same call goes on there.') from None
+        raise StepError(f'{RESUME}\nStopped: {step}') from None

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import diffusers
 import torch
 from mmengine.config import Config
 
-from ..configs import is_a
+from ..configs import is_a, load_config, parse_options
+from ..engine.launch import apply_cfg_options
 from ..errors import UnusableInputError
 from ..files import write_text
 from ..models.classifiers.repfusion import RepFusion
@@ -67,15 +68,13 @@ def table(rows: list[dict], columns: dict, transposed: bool = False) -> str:
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
-def benchmark(
-    command: str, model: str, cfg_options: Mapping[str, Any] | None = None, out: Path | None = None, **settings
-) -> str:
+def benchmark(command: str, model: str, cfg_options: Sequence[str] = (), out: Path | None = None, **settings) -> str:
     """Measure, and write what was measured as a table.
 
     Args:
         command: ``step``, ``processes``, ``train``, ``cache``, ``data`` or ``scaling``.
         model: A distillation config; for the first two also one of ``PRESETS``.
-        cfg_options: Settings to override in the config.
+        cfg_options: Settings to override in the config, ``KEY=VALUE``.
         out: JSON file for everything measured.
         settings: Of the command, as ``tools/benchmark.py`` has them.
 
@@ -88,7 +87,7 @@ def benchmark(
     if out and not out.parent.is_dir():
         raise UnusableInputError(f'--json {out}: there is no folder {out.parent}.')
     measure = _measure_model if command in ('step', 'processes') else _measure_config
-    batch_size, further, rows = measure(command, model, cfg_options or {}, **settings)
+    batch_size, further, rows = measure(command, model, parse_options(cfg_options), **settings)
     setting = {
         'command': command,
         'model': model,
@@ -108,8 +107,8 @@ def benchmark(
 def _load(model: str, cfg_options: Mapping[str, Any], presets: str = 'not') -> Config:
     if not Path(model).is_file():
         raise UnusableInputError(f'{model!r} is {presets} a config file in {Path.cwd()}.')
-    config = Config.fromfile(model)
-    config.merge_from_dict(dict(cfg_options))
+    config = load_config(model)
+    apply_cfg_options(config, cfg_options)
     if not is_a(config.get('model', {}), RepFusion):
         raise UnusableInputError(f'{model} is no distillation config: its model is not a RepFusion.')
     return config
@@ -142,8 +141,9 @@ def _measure_config(
         return batch_size, {'epochs': config.train_cfg.max_epochs}, cache.measure(config)
     try:
         if command == 'scaling':
-            scaling.check(config, settings['assume'])
-            return batch_size, *scaling.measure(config, settings['gpus'], settings['assume'])
+            assume = parse_options(settings['assume'])
+            scaling.check(config, assume)
+            return batch_size, *scaling.measure(config, settings['gpus'], assume)
         data.check(config)
     except ValueError as error:
         raise UnusableInputError(f'{model}: {error}') from error

@@ -1,4 +1,5 @@
 from .checkpoints import SafeCheckpointHook
+from .data_check import DataCheckHook
 from .data_errors import DataErrorHook
 from .dry_run import dry_run
 from .feature_cache import FeatureCacheHook
@@ -7,10 +8,12 @@ from .gpu import DeferredLogHook
 from .launch import evaluate, prepare_config, train
 from .preflight import PretrainedWeightsHook
 from .repeatable import EpochPositionHook, IterationSeedHook
+from .schedule import ScheduleHook
 from .stopping import InterruptionHook
 from .teacher_classes import TeacherClassesHook
 
 __all__ = [
+    'DataCheckHook',
     'DataErrorHook',
     'DeferredLogHook',
     'EpochPositionHook',
@@ -20,6 +23,7 @@ __all__ = [
     'IterationSeedHook',
     'PretrainedWeightsHook',
     'SafeCheckpointHook',
+    'ScheduleHook',
     'TeacherClassesHook',
     'dry_run',
     'evaluate',

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from ..configs import load_config, walk
+from ..configs import follow_variables, load_config, parse_options, walk
 from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
 from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
 from .gpu import use_gpu_defaults
-from .preflight import check_channel_order, check_data, check_pretrained_weights
+from .preflight import check_channel_order, check_checkpoint, check_data, check_pretrained_weights
 from .slurm import set_rendezvous
 from .stopping import exit_on_signals, locked_work_dir
 from .terminal import TerminalRunner, on_terminal
@@ -28,12 +28,11 @@ from .terminal import TerminalRunner, on_terminal
 def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
     """Merge the settings into a config, as ``Config.merge_from_dict``.
 
-    ``distilled`` at the top of a config is only a variable, which has been used when the config is read: here the
-    ``init_cfg`` that was made of it is set, too.
+    Variables at the top of a config take effect where they have been used; see ``follow_variables``.
 
     Raises:
-        ValueError: For a dict, which MMEngine would take for a string; or for ``distilled`` where nothing was made of
-            it, so that the model would start from scratch.
+        ValueError: For a dict, which MMEngine would take for a string; for ``distilled`` where nothing was made of
+            it, so that the model would start from scratch; or as in ``follow_variables``.
     """
     for key, value in options.items():
         if isinstance(value, str) and value.startswith(('dict(', '{')):
@@ -41,14 +40,14 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
                 f'--cfg-options {key}={value}: dicts are not read here. Give their parts, as in {key}.type=NAME; with '
                 f'{key}._delete_=True nothing is left of what the config says.'
             )
-    if 'distilled' in options:
-        fields = [field for field, value in walk(config.model, 'model') if value == config.get('distilled')]
-        if not fields:
-            raise UnusableInputError(
-                f'--cfg-options distilled={options["distilled"]}: the model of this config starts from no student. '
-                'Take one that ends in repfusion or repfussion, or set model.backbone.init_cfg.'
-            )
-        config.merge_from_dict(dict.fromkeys(fields, options['distilled']))
+    if 'distilled' in options and config.get('distilled') not in [value for _, value in walk(config.model)]:
+        raise UnusableInputError(
+            f'--cfg-options distilled={options["distilled"]}: the model of this config starts from no student. '
+            'Take one that ends in repfusion or repfussion, or set model.backbone.init_cfg.'
+        )
+    variables = {name: config[name] for name in options if name in config}
+    config.merge_from_dict({name: options[name] for name in variables})
+    follow_variables(config, variables)
     config.merge_from_dict(dict(options))
 
 
@@ -59,7 +58,9 @@ RUN_HOOKS = {
     'epoch_position': 'EpochPositionHook',
     'interruption': 'InterruptionHook',
     'finite_loss': 'FiniteLossHook',
+    'schedule': 'ScheduleHook',
     'data_errors': 'DataErrorHook',
+    'data_check': 'DataCheckHook',
     'feature_cache': 'FeatureCacheHook',
 }
 
@@ -67,7 +68,7 @@ RUN_HOOKS = {
 @record  # the error is what torchrun ends with
 def prepare_config(
     path: str,
-    options: Mapping[str, Any],
+    options: Mapping[str, Any] | Sequence[str],
     work_dir: str | None = None,
     launcher: str = 'none',
     resume: str | None = None,
@@ -78,7 +79,7 @@ def prepare_config(
 
     Args:
         path: Config file.
-        options: ``--cfg-options``.
+        options: ``--cfg-options``, as settings by field or as typed, ``KEY=VALUE``.
         work_dir: Where logs and checkpoints go; by default the config's, else ``work_dirs/<config name>``.
         launcher: What started the processes.
         resume: ``'auto'`` goes on from the newest checkpoint in the work directory; or a file.
@@ -91,7 +92,7 @@ def prepare_config(
     if os.getcwd() not in sys.path:  # modules of one's own lie there, which the config names in custom_imports
         sys.path.append(os.getcwd())
     config = load_config(path)
-    apply_cfg_options(config, options)
+    apply_cfg_options(config, options if isinstance(options, Mapping) else parse_options(options))
     config.launcher = launcher
     config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(path).stem}'
     if resume == 'auto':
@@ -109,12 +110,14 @@ def prepare_config(
                 '--auto-scale-lr: the config does not say auto_scale_lr = dict(base_batch_size=...).'
             )
         config.auto_scale_lr.enable = True
+        # MMEngine counts the images of a batch, and an update sees this many batches.
+        config.auto_scale_lr.base_batch_size /= config.optim_wrapper.get('accumulative_counts', 1)
     return config
 
 
 @record
 def train(config: Config, allow_partial_init: bool = False) -> None:
-    """Train, on the work directory's own lock, until the end or until SIGTERM or SIGUSR1 asks to stop.
+    """Train, on the work directory's own lock, until the end or until SIGTERM, SIGUSR1 or Ctrl-C asks to stop.
 
     Args:
         config: As ``prepare_config`` gives it; ``resume='auto'`` goes on from the newest checkpoint.
@@ -123,14 +126,15 @@ def train(config: Config, allow_partial_init: bool = False) -> None:
     Raises:
         RepFusionError: When data or weights are missing or do not fit, or the work directory is in use.
     """
-    exit_on_signals()
-    with locked_work_dir(config.work_dir, config.launcher):
+    with exit_on_signals(), locked_work_dir(config.work_dir, config.launcher):
         check_data(config, ['train', 'val'])
         problems = resolve_checkpoint(config)
         runner = build_runner(config)
         for problem in problems:
             runner.logger.warning(problem)
         check_pretrained_weights(unwrap(runner.model), config, allow_partial_init)
+        if config.get('load_from') and not config.get('resume'):
+            check_checkpoint(unwrap(runner.model), config.load_from, allow_partial_init)
         runner.train()
 
 
@@ -144,14 +148,16 @@ def evaluate(config: Config, out: str | None = None, show_dir: str | None = None
         show_dir: Folder for drawn predictions; of several processes, the first draws.
 
     Raises:
-        RepFusionError: When the checkpoint or data is missing.
+        RepFusionError: When the checkpoint or data is missing, or the checkpoint is of another model.
     """
     if not Path(config.load_from).is_file():
         raise MissingFileError(f'There is no checkpoint {config.load_from!r} in {Path.cwd()}.')
     if show_dir:
         draw_predictions(config, show_dir)
     check_data(config, ['test'])
-    metrics = build_runner(config).test()
+    runner = build_runner(config)
+    check_checkpoint(unwrap(runner.model), config.load_from)
+    metrics = runner.test()
     if out and is_main_process():
         with written_whole(out) as partial:
             dump(metrics, partial, file_format='json')

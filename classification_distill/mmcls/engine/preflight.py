@@ -23,7 +23,7 @@ from ..configs import find_class, is_a, loads_checkpoint, type_name, walk
 from ..errors import MissingFileError, UnusableInputError
 from ..models.classifiers.repfusion import RepFusion
 from ..models.generators.ddpm_trainer import DDPMTrainer
-from ..weights import PretrainedWeightsError, compare, load_state_dict, unwrap
+from ..weights import PretrainedWeightsError, compare, describe_prefixes, load_state_dict, unwrap
 from .terminal import AT_TERMINAL
 
 
@@ -162,6 +162,30 @@ def check_pretrained_weights(model: nn.Module, config: Config | dict, allow_part
             )
         for problem in problems:
             MMLogger.get_current_instance().warning(problem)
+
+
+def check_checkpoint(model: nn.Module, path: str, allow_partial: bool = False) -> None:
+    """Compare a model with a checkpoint that MMEngine would load with ``strict=False``, whatever is in it.
+
+    Args:
+        model: The built model.
+        path: The checkpoint, as ``load_from`` names it; only local files are looked at.
+        allow_partial: Log what the checkpoint lacks instead of raising, where it has something.
+
+    Raises:
+        PretrainedWeightsError: When tensors of the model are not in the file, or in another shape.
+    """
+    if not Path(path).is_file():
+        return
+    expected, given = model.state_dict(), load_state_dict(path, '', 'load_from')
+    problems = compare(expected, given, strict=False)
+    if problems and not (allow_partial and expected.keys() & given.keys()):
+        raise PretrainedWeightsError(
+            f'{path} is no checkpoint of this model.\n  ' + '\n  '.join(problems) + '\nA student is loaded from a '
+            f'distillation by init_cfg and its prefix. Prefixes in the file: {describe_prefixes(given)}.'
+        )
+    for problem in problems:
+        MMLogger.get_current_instance().warning(problem)
 
 
 @HOOKS.register_module()

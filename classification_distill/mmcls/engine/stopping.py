@@ -21,20 +21,34 @@ from torch.utils.data import DataLoader
 from ..errors import RepFusionError
 from ..weights import unwrap
 from .checkpoints import INTERRUPTED, save_safely
+from .terminal import AT_TERMINAL
 
 EXIT_CODE = 85  # of a run that saved its state and wants to be resumed
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+NAMES = {signal.SIGINT: 'Ctrl-C'}
+SECOND = 1.0  # seconds after which a Ctrl-C is another one, and not the first that torchrun passes on
 
 
-def exit_on_signals() -> None:
-    """Until training begins there is nothing to save: SIGTERM and SIGUSR1 end the run at once, with ``EXIT_CODE``."""
-    for number in SIGNALS:
-        signal.signal(number, lambda *_: sys.exit(EXIT_CODE))
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Until training begins there is nothing to save: a signal ends the run at once, with ``EXIT_CODE``.
+
+    What the process ignores, as a background job does Ctrl-C, it goes on to ignore.
+    """
+    handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda *_: sys.exit(EXIT_CODE)) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @HOOKS.register_module()
 class InterruptionHook(Hook):
-    """On SIGTERM or SIGUSR1 save a checkpoint after the iteration that is under way, and end with exit code 85.
+    """On SIGTERM, SIGUSR1 or Ctrl-C save a checkpoint after the iteration that is under way, and end with exit code 85.
+
+    A second Ctrl-C ends the run at once.
 
     All processes stop at the same iteration, whichever of them got the signal; where gradients are accumulated, at one
     that ends with an optimizer step. ``--resume`` then goes on at the next iteration. A validation that an
@@ -48,7 +62,8 @@ class InterruptionHook(Hook):
 
     def before_train(self, runner) -> None:
         self._signal = 0
-        self._handlers = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._handlers = {number: signal.signal(number, self._remember) for number in handled}
 
     def after_train(self, runner) -> None:
         for number, handler in self._handlers.items():
@@ -61,7 +76,10 @@ class InterruptionHook(Hook):
         _block_signals(runner.val_dataloader)
 
     def _remember(self, number: int, frame) -> None:
-        self._signal = number
+        now = time.monotonic()
+        if number == self._signal == signal.SIGINT and now - self._since > SECOND:
+            sys.exit('A second Ctrl-C: stopped at once, without what was trained since the last checkpoint.')
+        self._signal, self._since = number, now
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         number = torch.tensor(self._signal)
@@ -74,8 +92,9 @@ class InterruptionHook(Hook):
         save_safely(runner, INTERRUPTED, meta)
         barrier()  # a launcher may kill the others as soon as one process ends
         runner.logger.info(
-            f'{signal.Signals(number.item()).name}: stopped after iteration {runner.iter + 1}; all that it trained is '
-            f'in {Path(runner.work_dir, INTERRUPTED)}. Go on by --resume.'
+            f'{NAMES.get(number.item()) or signal.Signals(number.item()).name}: stopped after iteration '
+            f'{runner.iter + 1}; all that it trained is in {Path(runner.work_dir, INTERRUPTED)}. Go on by --resume.',
+            extra=AT_TERMINAL,
         )
         raise SystemExit(EXIT_CODE)
 

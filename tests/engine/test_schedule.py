@@ -1,0 +1,65 @@
+"""A resumed run follows the schedule of its config, and says so where that is another one."""
+
+import copy
+
+import pytest
+from mmcls.engine import SafeCheckpointHook, ScheduleHook
+from mmengine.config import Config
+from small_runner import small_runner
+
+WARM_UP = {'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False, 'begin': 0, 'end': 3}
+
+
+def rates(work_dir, epochs, scheduler, resume=False, lr=0.01):
+    """The learning rate of each iteration."""
+    seen = []
+    settings = {'param_scheduler': scheduler, 'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': lr}}}
+    runner = small_runner(
+        work_dir,
+        epochs=epochs,
+        **copy.deepcopy(settings),
+        cfg=Config(settings),
+        default_hooks={'schedule': ScheduleHook(), 'checkpoint': SafeCheckpointHook(interval=1)},
+        resume=resume,
+    )
+    forward = runner.model.forward
+
+    def watch(*args, **kwargs):
+        seen.append(runner.optim_wrapper.param_groups[0]['lr'])
+        return forward(*args, **kwargs)
+
+    runner.model.forward = watch
+    runner.train()
+    return seen
+
+
+def cosine(epochs, **options):
+    return {'type': 'CosineAnnealingLR', 'T_max': epochs, 'by_epoch': True} | options
+
+
+@pytest.mark.parametrize('short', [2, 3])
+@pytest.mark.parametrize('scheduler', [
+    lambda epochs: [cosine(epochs)],
+    lambda epochs: [cosine(epochs, convert_to_iter_based=True)],
+    lambda epochs: [WARM_UP, cosine(epochs, eta_min=1e-4)],
+    lambda epochs: [{'type': 'MultiStepLR', 'milestones': [epochs - 1], 'by_epoch': True}],
+])  # fmt: skip
+def test_a_run_that_goes_on_for_longer_follows_the_longer_schedule(short, scheduler, tmp_path):
+    whole = rates(tmp_path / 'whole', 5, scheduler(5))
+    first = rates(tmp_path / 'run', short, scheduler(short))
+    rest = rates(tmp_path / 'run', 5, scheduler(5), resume=True)
+    assert len(first) + len(rest) == len(whole) == 20
+    assert rest == pytest.approx(whole[len(first) :], rel=1e-6)
+
+
+def test_another_learning_rate_is_followed(tmp_path):
+    whole = rates(tmp_path / 'whole', 4, [cosine(4)], lr=0.5)
+    rates(tmp_path / 'run', 2, [cosine(4)])
+    assert rates(tmp_path / 'run', 4, [cosine(4)], resume=True, lr=0.5) == pytest.approx(whole[8:])
+
+
+def test_the_same_schedule_goes_on_without_a_word(tmp_path, capsys):
+    whole = rates(tmp_path / 'whole', 4, [WARM_UP, cosine(4)])
+    rates(tmp_path / 'run', 2, [WARM_UP, cosine(4)])
+    assert rates(tmp_path / 'run', 4, [WARM_UP, cosine(4)], resume=True) == whole[8:]
+    assert 'another schedule' not in capsys.readouterr().out
