@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from mmcls.benchmark.presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
+from mmcls.configs import find_image_size
 from mmcls.engine.launch import build_runner, prepare_config
 from mmcls.engine.preflight import check_data, check_pretrained_weights
 from mmcls.models.guided_diffusion import VARIANTS, build_unet, get_variant
@@ -148,8 +149,7 @@ def test_student_and_teacher_fit_at_full_size(config, meta_teachers):
     teacher = settings.model.teacher
     channels, stride = TEACHER_FEATURES[teacher.get('pretrained') or teacher.variant]
     student = config.stem.removeprefix('ddpm-').rpartition('_')[0]
-    crops = [t.get('crop_size') or t.get('scale') for t in settings.train_dataloader.dataset.pipeline]
-    size = next(crop for crop in crops if crop)
+    size = find_image_size(settings)
     model = MODELS.build({'data_preprocessor': settings.data_preprocessor} | settings.model.to_dict())
     ((layer, feature),) = model.teacher(
         torch.zeros(2, 3, size, size, device='meta'), torch.zeros(2, dtype=torch.int64, device='meta')

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmcls.engine.preflight import PretrainedWeightsHook, check_pretrained_weights
+from mmcls.engine.preflight import PretrainedWeightsHook, check_checkpoint, check_pretrained_weights
 from mmcls.weights import PretrainedWeightsError
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -140,3 +140,22 @@ def test_partial_weights_can_be_allowed_but_nothing_at_all_cannot(distilled):
     check(config(distilled, depth=34), allow_partial=True)
     with pytest.raises(PretrainedWeightsError, match='matches nothing'):
         check(config(distilled, prefix='none.'), allow_partial=True)
+
+
+def test_a_checkpoint_of_another_model_is_refused_where_all_of_it_is_loaded(distilled):
+    model = MODELS.build({'type': 'ResNet', 'depth': 18, 'base_channels': 8, 'stem_channels': 8})
+    with pytest.raises(
+        PretrainedWeightsError, match=r"no checkpoint of this model.*\n.*Missing.*\n.*'student.backbone.'"
+    ):
+        check_checkpoint(model, str(distilled))
+    with pytest.raises(PretrainedWeightsError, match='no checkpoint of this model'):  # there is nothing to go on with
+        check_checkpoint(model, str(distilled), allow_partial=True)
+    whole = distilled.with_name('whole.pth')
+    torch.save({'state_dict': model.state_dict() | {'ema': torch.zeros(1)}}, whole)
+    check_checkpoint(model, str(whole))
+    part = model.state_dict()
+    part.pop('conv1.weight')
+    torch.save({'state_dict': part}, whole)
+    with pytest.raises(PretrainedWeightsError, match=r'Missing \(1\): conv1.weight'):
+        check_checkpoint(model, str(whole))
+    check_checkpoint(model, str(whole), allow_partial=True)

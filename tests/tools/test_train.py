@@ -143,7 +143,8 @@ def test_amp_without_a_gpu_is_refused_in_the_last_lines(tmp_path):
     assert '--amp needs a GPU' in result.stderr.rpartition('Root Cause')[2]
 
 
-def test_auto_scale_lr_follows_the_batch_size(digits, tmp_path):
+@pytest.mark.parametrize('counts', [1, 4])
+def test_auto_scale_lr_follows_the_images_of_an_update(digits, tmp_path, counts):
     options = [
         *SMALL,
         'model.head.in_channels=32',
@@ -154,6 +155,7 @@ def test_auto_scale_lr_follows_the_batch_size(digits, tmp_path):
         'train_cfg.max_iters=1',
         'param_scheduler=None',
         'default_hooks.logger.interval=1',
+        f'optim_wrapper.accumulative_counts={counts}',
     ]
     train('configs/baseline/r18_b64_digits_finetune.py', str(tmp_path), options, '--auto-scale-lr')
-    assert rows(tmp_path, 'lr')[0] == pytest.approx(0.05 * 16 / 64)
+    assert rows(tmp_path, 'lr')[0] == pytest.approx(0.05 * 16 * counts / 64)

@@ -41,12 +41,21 @@ class ImagesInMemory(Dataset):
         dataset: Config of an MMPretrain data set; its ``pipeline`` decodes, resizes and packs, and draws nothing.
         folder: Where decoded images are kept, by default ``~/.cache/repfusion/images``.
         limit: GiB that the images may take.
+        indices: Some of the images, by number, or the first so many, as in MMPretrain's data sets.
 
     Raises:
         UnusableInputError: When the pipeline draws, images differ in size, or they take more than ``limit``.
     """
 
-    def __init__(self, dataset: dict, folder: str | None = None, limit: float = 16.0):
+    def __init__(
+        self,
+        dataset: dict,
+        folder: str | None = None,
+        limit: float = 16.0,
+        indices: int | Sequence[int] | None = None,
+    ):
+        if indices is not None:
+            dataset = dataset | {'indices': indices}
         if drawing := [name for name in map(type_name, dataset.get('pipeline', ())) if name.startswith(DRAWING)]:
             raise UnusableInputError(
                 f'ImagesInMemory decodes each image once, and its pipeline draws: {", ".join(drawing)}. Give '
