@@ -131,3 +131,14 @@ def test_a_fixed_view_is_the_same_each_time(images):
     assert {view for _, view in seen} == {0, 1, 2}
     views = [[seen[i, v] for v in range(3)] for i in range(64) if all((i, v) in seen for v in range(3))]
     assert sum(torch.equal(a, b) for a, b, _ in views) < 0.2 * len(views)
+
+
+def test_mixed_precision_moves_no_crop(images):
+    preprocessor = BatchPreprocessor([{'type': 'BatchResizedCrop', 'scale': (0.2, 0.5)}])
+    large = images.repeat_interleave(16, 2).repeat_interleave(16, 3)
+    crops = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            crops.append(preprocessor({'inputs': large}, training=True)['inputs'])
+    assert torch.equal(*crops)

@@ -90,6 +90,8 @@ def test_processes_that_meet_decode_once(folder):
 
 @pytest.mark.parametrize(('pipeline', 'limit', 'message'), [
     ([PIPELINE[0], {'type': 'RandomFlip', 'prob': 0.5}, PIPELINE[1]], 1, 'its pipeline draws: RandomFlip'),
+    ([PIPELINE[0], {'type': 'Rotate', 'magnitude_range': (5, 90), 'prob': 0.9}, PIPELINE[1]], 1, 'another one each'),
+    ([PIPELINE[0], {'type': 'Normalize', 'mean': [0] * 3, 'std': [255] * 3}, PIPELINE[1]], 1, 'gives torch.float32'),
     (PIPELINE, 1e-7, 'take 0.0 GiB, and ImagesInMemory.limit is 1e-07'),
 ])  # fmt: skip
 def test_what_cannot_be_held_is_refused(pipeline, limit, message, folder):

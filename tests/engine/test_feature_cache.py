@@ -191,6 +191,18 @@ def test_features_beyond_float16_are_refused(tmp_path):
     assert not cache._filled.any()
 
 
+def test_features_that_are_no_numbers_are_shown_and_not_kept(tmp_path):
+    cache = FeatureCache(views=1, folder=str(tmp_path))
+    cache.open({'middle': (2, 1, 1)}, 4, torch.tensor([0]), {})
+    zeros = torch.zeros(2, dtype=torch.int64)
+    computed = torch.tensor([[1.0, 2.0], [3.0, torch.nan]])[..., None, None]
+    (features,), found = cache.read(torch.arange(2), zeros, zeros, lambda rows: [computed[rows]])
+    assert features[0].flatten().tolist() == [1, 2]
+    assert features[1].isnan().any()
+    assert cache._filled.flatten().tolist() == [1, 0, 0, 0]
+    assert found == 0
+
+
 def _train_one_of_two(rank, port, digits, pipeline_folder, work_dir, queue):
     os.environ |= {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': '2', 'LOCAL_WORLD_SIZE': '2'}
     os.environ |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}

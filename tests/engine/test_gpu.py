@@ -1,8 +1,10 @@
 """What a run does on a GPU without waiting for it; where it can be, it is tried on a CPU."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from mmcls.engine import DeferredLogHook, FiniteLossHook, SafeCheckpointHook
+from mmcls.engine import DeferredLogHook, FiniteLossHook, OptimizerLayoutHook, SafeCheckpointHook
 from mmcls.engine.checkpoints import NonFiniteError
 from mmcls.engine.gpu import use_gpu_defaults
 from mmengine.config import Config
@@ -91,6 +93,51 @@ def test_a_fused_optimizer_goes_on_after_steps_that_are_left_out(tmp_path):
     assert runner.model.layer.weight.isfinite().all()
 
 
+def test_a_first_step_that_is_left_out_leaves_no_momentum(tmp_path):
+    runner = small_runner(tmp_path, default_hooks={'finite_loss': FiniteLossHook(max_skipped=1)})
+    runner.optim_wrapper = runner.build_optim_wrapper(
+        {'optimizer': {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9, 'fused': True}}
+    )
+    forward = runner.model.forward
+
+    def spoil(*args, **kwargs):
+        losses = forward(*args, **kwargs)
+        return {'loss': losses['loss'] * float('nan')} if runner.iter == 0 else losses
+
+    runner.model.forward = spoil
+    runner.train()
+    momentum = [state['momentum_buffer'] for state in runner.optim_wrapper.optimizer.state.values()]
+    assert all(value.isfinite().all() for value in [*momentum, *runner.model.parameters()])
+
+
+@pytest.mark.parametrize('kind', ['SGD', 'AdamW'])
+@pytest.mark.parametrize('saved', [True, False])
+def test_a_checkpoint_of_another_layout_goes_on_right(kind, saved):
+    settings = {'lr': 0.1} | ({'momentum': 0.9} if kind == 'SGD' else {})
+    start = torch.randn(4, 3, 3, 3)
+
+    def steps(weight, optimizer, numbers):
+        for number in numbers:
+            torch.manual_seed(number)
+            weight.grad = torch.empty_like(weight).copy_(torch.randn(4, 3, 3, 3))
+            optimizer.step()
+
+    def build(weight, layout, fused):
+        weight = torch.nn.Parameter(weight.clone(memory_format=layout))
+        return weight, getattr(torch.optim, kind)([weight], fused=fused, **settings)
+
+    whole, optimizer = build(start, torch.contiguous_format, False)
+    steps(whole, optimizer, range(4))
+    first, optimizer = build(start, torch.channels_last, saved)
+    steps(first, optimizer, range(2))
+    rest, resumed = build(first.detach(), torch.contiguous_format, not saved)
+    resumed.load_state_dict(optimizer.state_dict())
+    OptimizerLayoutHook().before_train(SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=resumed)))
+    assert bool(resumed.param_groups[0]['fused']) is not saved
+    steps(rest, resumed, range(2, 4))
+    assert torch.allclose(rest, whole, atol=1e-6)
+
+
 CONFIG = {
     'model': {'type': 'RepFusion'},
     'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': 0.1}},
@@ -107,6 +154,7 @@ CONFIG = {
 ])  # fmt: skip
 def test_defaults_on_a_gpu_leave_what_the_config_says(changes, fused, wrapper, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')  # of which MMEngine's logger takes the first
     monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: True)
     config = Config(CONFIG)
     config.merge_from_dict(changes)

@@ -23,7 +23,7 @@ def measure(config: Config) -> list[dict]:
         ``cache_hits`` over all of it, ``disk`` bytes that the cache took, and the last epoch's mean ``loss``.
     """
     rows: list[dict] = []
-    kept = dict(config.model.get('feature_cache') or {'views': 4})
+    kept = dict(config.model.get('feature_cache') or {'views': 4}) | {'folder': None}  # one of this measurement
     for way, cache in (('features computed', None), (f'kept, {kept["views"]} views', kept)):
         print(f'{way}: training ...', file=sys.stderr)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:

@@ -12,6 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.model import MMDistributedDataParallel
 
+from ..models.teachers.execution import GraphReplay
 from ..weights import load_checkpoint
 from .step import Step, ways
 
@@ -64,7 +65,7 @@ def _work(rank: int, model: dict, batch_size: int, processes: int, rounds: int, 
     if torch.cuda.is_available():
         torch.cuda.set_device(rank)
     step = Step(model, next(iter(ways())), batch_size)
-    step.run(2)
+    step.run(GraphReplay.warm_up + 2 if torch.cuda.is_available() else 2)
     turns = defaultdict(list)
     for index in range(rounds):
         if rank == 0:

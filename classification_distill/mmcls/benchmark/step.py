@@ -44,6 +44,7 @@ def ways() -> dict[str, dict]:
 
 def adapt(model: dict, way: str) -> dict:
     """The config of a RepFusion model as a way of ``ways``, or the published one, has it."""
+    model = model | {'feature_cache': None}
     if way == PUBLISHED:
         plain = model['teacher'] | {'dtype': 'float32', 'compile': False}
         return model | {'teacher': {'type': 'PublishedTeacher', 'teacher': plain}, 'compile': False}
@@ -124,9 +125,8 @@ def _peak_memory_here(model: dict, way: str, batch_size: int) -> int:
     step = Step(model, way, batch_size)
     gc.collect()
     if step.device == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-        step.run(2)
-        return torch.cuda.max_memory_allocated()
+        step.run(GraphReplay.warm_up + 2)
+        return torch.cuda.max_memory_reserved()  # with what a CUDA graph keeps for itself
     # Loading may need more than a step: the kernel forgets its high-water mark.
     Path('/proc/self/clear_refs').write_text('5')
     step.run(2)

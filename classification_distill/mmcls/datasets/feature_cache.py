@@ -81,16 +81,17 @@ class FeatureCache:
             if note.is_file():
                 self._compare(json.loads(note.read_text()), described)
             else:
-                free = shutil.disk_usage(folder).free
-                if size > free:
-                    raise UnusableInputError(
-                        f'model.feature_cache takes up to {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are '
-                        f'free in {folder}. Give it another folder, or fewer views.'
-                    )
                 for index, shape in enumerate(shapes.values()):
                     np.lib.format.open_memmap(folder / f'{index}.npy', 'w+', np.float16, (*entries, *shape))
                 np.lib.format.open_memmap(folder / 'filled.npy', 'w+', np.uint8, entries)
                 write_text(note, json.dumps(described, indent=2) + '\n')
+        taken = sum(512 * path.stat().st_blocks for path in folder.glob('*.npy'))
+        free = shutil.disk_usage(folder).free
+        if size - taken > free:  # a mapped file that finds no room ends the process without a word
+            raise UnusableInputError(
+                f'model.feature_cache takes up to {(size - taken) / 2**30:,.1f} GiB more, and {free / 2**30:,.1f} GiB '
+                f'are free in {folder}. Give it another folder, or fewer views.'
+            )
         self._arrays = [np.load(folder / f'{index}.npy', mmap_mode='r+') for index in range(len(shapes))]
         self._filled = np.load(folder / 'filled.npy', mmap_mode='r+')
         self._grid = grid.cpu()
@@ -113,15 +114,18 @@ class FeatureCache:
         missing = np.flatnonzero(self._filled[at] == 0)
         if len(missing):
             here = tuple(x[missing] for x in at)
+            finite = np.ones(len(missing), bool)
             for array, feature in zip(self._arrays, compute(torch.from_numpy(missing).to(t.device)), strict=True):
                 half = feature.half()
-                if not half.isfinite().all():
+                known = feature.flatten(1).isfinite().all(1)  # what is no number is not kept: the loss shows it
+                finite &= known.cpu().numpy()
+                if not half[known].isfinite().all():
                     raise UnusableInputError(
-                        f'A feature of {feature.abs().max():.3g} is beyond float16, in which model.feature_cache keeps '
-                        'them: leave it out.'
+                        f'A feature of {feature[known].abs().max():.3g} is beyond float16, in which '
+                        'model.feature_cache keeps them: leave it out.'
                     )
                 array[here] = half.cpu().numpy()
-            self._filled[here] = 1  # after the features are there
+            self._filled[here] = finite  # after the features are there
         features = [torch.from_numpy(array[at]).to(t.device, torch.float32) for array in self._arrays]
         return features, 1 - len(missing) / len(t)
 

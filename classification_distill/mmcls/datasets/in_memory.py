@@ -3,6 +3,8 @@
 import fcntl
 import hashlib
 import os
+import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 from mmengine.registry import FUNCTIONS
 from mmpretrain.registry import DATASETS
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ..configs import type_name
 from ..errors import UnusableInputError
@@ -69,6 +71,16 @@ class ImagesInMemory(Dataset):
         self._paths = [info['img_path'] for info in self._infos] if 'img' not in self._infos[0] else None
         first = self.dataset[0]['inputs']
         self._shape = tuple(first.shape)
+        if first.dtype != torch.uint8:
+            raise UnusableInputError(
+                f'ImagesInMemory holds bytes, and its pipeline gives {first.dtype}: leave Normalize and other scaling '
+                'to data_preprocessor.'
+            )
+        if self._draws():
+            raise UnusableInputError(
+                'ImagesInMemory decodes each image once, and its pipeline gives another one each time. Give '
+                'data_preprocessor.augments of BatchPreprocessor instead, such as BatchCrop and BatchFlip.'
+            )
         size = len(self.dataset) * first.numel() / 2**30
         if size > limit:
             raise UnusableInputError(
@@ -80,8 +92,6 @@ class ImagesInMemory(Dataset):
         else:
             folder = Path(folder or '~/.cache/repfusion/images').expanduser()
             self.images = self._map(folder / f'{self._file_fingerprint(dataset)}.npy')
-        # Copied into memory that the device reads without the processor waiting for it.
-        self._pinned = torch.cuda.is_available()
         del self._infos
 
     @property
@@ -99,7 +109,9 @@ class ImagesInMemory(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> dict:
         """The images and annotations of a batch; DataLoader asks for all at once."""
         indices = np.asarray(indices)
-        inputs = torch.empty((len(indices), *self._shape), dtype=torch.uint8, pin_memory=self._pinned)
+        # Into memory that the device reads without the processor waiting for it; workers have no device.
+        pinned = torch.cuda.is_available() and get_worker_info() is None
+        inputs = torch.empty((len(indices), *self._shape), dtype=torch.uint8, pin_memory=pinned)
         np.take(self.images, indices, axis=0, out=inputs.numpy(), mode='clip')  # other modes take a copy on the way
         samples = SampleBatch(sample_idx=torch.from_numpy(indices))
         if self._labels is not None:
@@ -112,14 +124,31 @@ class ImagesInMemory(Dataset):
         """As of the data set."""
         return self.dataset.get_data_info(index)
 
+    def _draws(self) -> bool:
+        """Whether some of the images differ when they are read again, with other random numbers."""
+        states = random.getstate(), np.random.get_state()
+        try:
+            with torch.random.fork_rng([]):
+                read = []
+                for seed in range(3):
+                    random.seed(seed)
+                    np.random.seed(seed)
+                    torch.manual_seed(seed)
+                    read.append([self.dataset[i]['inputs'] for i in range(min(8, len(self.dataset)))])
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+        return any(not torch.equal(one, other) for again in read[1:] for one, other in zip(read[0], again, strict=True))
+
     def fingerprint(self) -> str:
-        """Changes with the images, of which a thousand are looked at, and with their number."""
+        """Changes with the labels and the images, of which a thousand are looked at, and with their number."""
         some = self.images[:: max(1, len(self) // 1000)]
-        return hashlib.sha256(f'{self.images.shape}'.encode() + some.tobytes()).hexdigest()[:32]
+        labels = b'' if self._labels is None else self._labels.numpy().tobytes()
+        return hashlib.sha256(f'{self.images.shape}'.encode() + some.tobytes() + labels).hexdigest()[:32]
 
     def _file_fingerprint(self, config: dict) -> str:
-        """Changes with the pipeline, with the files' names, and with what is in them."""
-        digest = hashlib.sha256(repr(config['pipeline']).encode())
+        """Changes with the config, with the files' names, and with what is in them."""
+        digest = hashlib.sha256(repr(config).encode())
         for path in self._paths:
             status = os.stat(path)
             digest.update(f'{path} {status.st_size} {status.st_mtime_ns}\n'.encode())
@@ -130,10 +159,19 @@ class ImagesInMemory(Dataset):
         with open(path.with_suffix('.lock'), 'w') as lock:
             fcntl.lockf(lock, fcntl.LOCK_EX)  # of several processes one decodes, and the others wait for it
             if not path.is_file():
+                self._check_room(path.parent)
                 with written_whole(path) as partial:
                     shape = (len(self.dataset), *self._shape)
                     self._decode(np.lib.format.open_memmap(partial, 'w+', np.uint8, shape))
         return np.load(path, mmap_mode='r')
+
+    def _check_room(self, folder: Path) -> None:
+        size, free = len(self.dataset) * int(np.prod(self._shape)), shutil.disk_usage(folder).free
+        if size > free:
+            raise UnusableInputError(
+                f'The decoded images take {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free in {folder}. '
+                'Make room, or give ImagesInMemory.folder another.'
+            )
 
     def _decode(self, images: np.ndarray) -> np.ndarray:
         from tqdm import tqdm

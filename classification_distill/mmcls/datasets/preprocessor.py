@@ -8,6 +8,7 @@ from mmpretrain.registry import BATCH_AUGMENTS, MODELS
 from torch import Tensor
 
 from .draws import ViewDraws, fresh_draws
+from .samples import SampleBatch
 
 
 @MODELS.register_module()
@@ -52,16 +53,28 @@ class BatchPreprocessor(ClsDataPreprocessor):
         if samples is not None and not isinstance(samples, list):
             samples = samples.to(self.device, non_blocking=True)
         if training:
-            draw = fresh_draws(len(inputs), inputs.device)
-            if self.num_views is not None:
-                samples.view = torch.randint_like(samples.sample_idx, self.num_views)
-                draw = ViewDraws(samples.sample_idx, samples.view, self.seed)
-            for augment in self.augments:
-                inputs = augment(inputs, draw)
-        if isinstance(samples, list) or self.pad_size_divisor > 1 or (training and self.batch_augments is not None):
+            # Under mixed precision the places of crops would be rounded.
+            with torch.autocast(inputs.device.type, enabled=False):
+                inputs = self._augment(inputs, samples)
+        if (
+            isinstance(samples, list)
+            or self.pad_size_divisor > 1
+            or self.to_onehot
+            or (training and self.batch_augments is not None)
+        ):
             return super().forward({'inputs': inputs, 'data_samples': samples and list(samples)}, training)
         if self.to_rgb:
             inputs = inputs.flip(1)
         # From bytes in two passes over the memory.
         inputs = (inputs - self.mean).div_(self.std) if self._enable_normalize else inputs.float()
         return {'inputs': inputs, 'data_samples': samples}
+
+    def _augment(self, inputs: Tensor, samples: SampleBatch | None) -> Tensor:
+        draw = fresh_draws(len(inputs), inputs.device)
+        if self.num_views is not None:
+            indices = samples.sample_idx.to(inputs.device, non_blocking=True)
+            samples.view = torch.randint_like(indices, self.num_views)
+            draw = ViewDraws(indices, samples.view, self.seed)
+        for augment in self.augments:
+            inputs = augment(inputs, draw)
+        return inputs

@@ -14,6 +14,12 @@ class SampleBatch(InstanceData):
     It is a sequence of MMPretrain's ``DataSample`` for those who want one for each image.
     """
 
+    def to(self, *args, **kwargs) -> 'SampleBatch':
+        """Move all but ``sample_idx``, which is asked for image by image, and would let the device wait."""
+        moved = super().to(*args, **kwargs)
+        moved.sample_idx = self.sample_idx
+        return moved
+
     def __getitem__(self, item):
         if not isinstance(item, int):
             return super().__getitem__(item)

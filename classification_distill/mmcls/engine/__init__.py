@@ -4,7 +4,7 @@ from .data_errors import DataErrorHook
 from .dry_run import dry_run
 from .feature_cache import FeatureCacheHook
 from .finite import FiniteLossHook
-from .gpu import DeferredLogHook
+from .gpu import DeferredLogHook, OptimizerLayoutHook
 from .launch import evaluate, prepare_config, train
 from .preflight import PretrainedWeightsHook
 from .repeatable import EpochPositionHook, IterationSeedHook
@@ -21,6 +21,7 @@ __all__ = [
     'FiniteLossHook',
     'InterruptionHook',
     'IterationSeedHook',
+    'OptimizerLayoutHook',
     'PretrainedWeightsHook',
     'SafeCheckpointHook',
     'ScheduleHook',

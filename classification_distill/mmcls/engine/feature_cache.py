@@ -1,15 +1,18 @@
 """The cache of teacher features of a run: opened when the data set is known."""
 
 import hashlib
+import os
+import socket
 from pathlib import Path
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
-from torch import nn
 
 from ..datasets import ImagesInMemory
 from ..errors import UnusableInputError
+from ..models.teachers.base import BaseTeacher
 from ..weights import unwrap
 from .terminal import AT_TERMINAL
 
@@ -34,9 +37,12 @@ class FeatureCacheHook(Hook):
                 'its own: take ImagesInMemory with BatchPreprocessor (see docs/speed.md).'
             )
         cache.folder = cache.folder or str(Path(runner.work_dir, 'feature_cache'))
+        if int(os.environ.get('LOCAL_WORLD_SIZE', get_world_size())) < get_world_size():
+            # What two machines map of one file need not be the same.
+            cache.folder = str(Path(cache.folder, socket.gethostname()))
         shapes = model.cached_shapes()
         grid = model.timestep_policy.grid
-        origin = {'data': dataset.fingerprint(), 'teacher_weights': fingerprint_weights(model.teacher.network)}
+        origin = {'data': dataset.fingerprint(), 'teacher_weights': fingerprint_weights(model.teacher)}
         cache.open(shapes, len(dataset), grid, model.cache_origin() | origin)
         runner.logger.info(
             f'Teacher features are kept in {cache.folder}, at most {cache.bytes / 2**30:.1f} GiB: {len(dataset):,} '
@@ -46,10 +52,10 @@ class FeatureCacheHook(Hook):
 
 
 @torch.no_grad()
-def fingerprint_weights(network: nn.Module) -> str:
-    """Changes with every layer's weights, of which a thousand each are looked at."""
+def fingerprint_weights(teacher: BaseTeacher) -> str:
+    """Changes with the noise levels and with every layer's weights, of which a thousand each are looked at."""
     digest = hashlib.sha256()
-    for name, weight in network.state_dict().items():
+    for name, weight in (teacher.held.state_dict() | {'alphas_cumprod': teacher.alphas_cumprod}).items():
         values = weight.flatten()[:: max(1, weight.numel() // 1000)].float().cpu().numpy()
         digest.update(f'{name} {tuple(weight.shape)}'.encode() + values.tobytes())
     return digest.hexdigest()[:32]

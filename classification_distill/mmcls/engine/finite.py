@@ -130,6 +130,11 @@ class FiniteLossHook(Hook):
 
     def _tell_optimizer(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         """Fused optimizers leave out a step for which ``found_inf`` is 1, as GradScaler tells them, too."""
+        for group in optimizer.param_groups:
+            for weight in group['params'] if group.get('momentum') else ():
+                # Left out, SGD's first step would leave as momentum what was in the memory.
+                if weight.grad is not None and optimizer.state[weight].get('momentum_buffer') is None:
+                    optimizer.state[weight]['momentum_buffer'] = torch.zeros_like(weight)
         self._has_scaler = hasattr(optimizer, 'found_inf')
         optimizer.found_inf = self._is_bad.maximum(optimizer.found_inf) if self._has_scaler else self._is_bad
 
@@ -187,7 +192,7 @@ def _leaves_out_steps(optim_wrapper: OptimWrapper) -> bool:
     """Whether every step is one of a fused optimizer, which can be told on the device to leave it out."""
     if not isinstance(optim_wrapper, OptimWrapper) or optim_wrapper._accumulative_counts > 1:
         return False
-    return all(group.get('fused') for group in optim_wrapper.param_groups)
+    return all(group.get('fused') and not group.get('dampening') for group in optim_wrapper.param_groups)
 
 
 def _flatten(outputs: dict[str, Tensor | list[Tensor]]) -> dict[str, Tensor]:

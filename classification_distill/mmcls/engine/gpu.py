@@ -4,14 +4,16 @@ import inspect
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import LoggerHook, RuntimeInfoHook
+from mmengine.hooks import Hook, LoggerHook, RuntimeInfoHook
 from mmengine.registry import OPTIMIZERS
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
-from ..configs import type_name
+from ..configs import is_a
+from ..models.classifiers.base import BaseDistiller
+from ..models.generators.ddpm_trainer import DDPMTrainer
 
-MIXED = ('RepFusion', 'KDClassifier', 'DDPMTrainer')
+MIXED = (BaseDistiller, DDPMTrainer)
 
 
 def use_gpu_defaults(config: Config) -> None:
@@ -25,10 +27,35 @@ def use_gpu_defaults(config: Config) -> None:
     wrapper = config.optim_wrapper
     if 'optimizer' in wrapper:
         optimizer = OPTIMIZERS.get(wrapper.optimizer.type) if isinstance(wrapper.optimizer.type, str) else None
-        if optimizer is not None and 'fused' in inspect.signature(optimizer).parameters:
-            wrapper.optimizer.setdefault('fused', True)
-    if 'type' not in wrapper and type_name(config.model) in MIXED and torch.cuda.is_bf16_supported():
-        wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
+        settled = {'fused', 'foreach'} & wrapper.optimizer.keys()
+        if optimizer is not None and not settled and 'fused' in inspect.signature(optimizer).parameters:
+            wrapper.optimizer.fused = True
+    if 'type' not in wrapper and is_a(config.model, MIXED) and torch.cuda.is_bf16_supported():
+        wrapper.update(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0)  # it has the range of float32
+
+
+@HOOKS.register_module()
+class OptimizerLayoutHook(Hook):
+    """Let a resumed optimizer work as it was built, and not as the one that the checkpoint is of.
+
+    ``load_state_dict`` also restores ``fused`` and ``foreach``, and moments as their weights lay in memory, of which
+    fused kernels take no notice: a checkpoint of a GPU on a CPU, or the other way round, would go wrong.
+    """
+
+    priority = 'HIGHEST'
+
+    def before_train(self, runner) -> None:
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            return
+        for group in optimizer.param_groups:
+            group.update({key: optimizer.defaults[key] for key in ('fused', 'foreach') if key in optimizer.defaults})
+        for weight, state in optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                    state[key] = torch.empty_like(weight).copy_(value)
+                elif key == 'step' and isinstance(value, Tensor) and optimizer.defaults.get('fused'):
+                    state[key] = value.to(weight.device)
 
 
 def read_losses(runner) -> None:

@@ -53,6 +53,7 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
 
 RUN_HOOKS = {
     'runtime_info': 'DeferredLogHook',
+    'optimizer_layout': 'OptimizerLayoutHook',
     'pretrained_weights': 'PretrainedWeightsHook',
     'iteration_seed': 'IterationSeedHook',
     'epoch_position': 'EpochPositionHook',

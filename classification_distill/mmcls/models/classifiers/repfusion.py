@@ -153,7 +153,7 @@ class RepFusion(BaseDistiller):
             losses['policy_entropy'] = sample.entropy.detach().mean()
         losses['timestep_mean'] = sample.t.float().mean()
         if found is not None:
-            losses['cache_hits'] = torch.tensor(found)
+            losses['cache_hits'] = torch.tensor(found, device=images.device)
         return losses
 
     def predict(self, inputs: Tensor, data_samples: Samples | None = None) -> list[DataSample]:

@@ -46,9 +46,10 @@ class LeastSquaresHead(BaseTaskHead):
     ) -> Tensor:
         target = class_targets(data_samples, self, features[0].device)
         x = self._inputs(features)
-        residual = (target - self._regress(x)).square().sum(1)
-        if self.training:
-            self._update(x, target)
+        with torch.autocast(x.device.type, enabled=False):  # whose products are too coarse to be inverted
+            residual = (target - self._regress(x)).square().sum(1)
+            if self.training:
+                self._update(x, target)
         return residual
 
     def predict(self, features: Sequence[Tensor], data_samples: list[DataSample] | None) -> list[DataSample]:

@@ -45,7 +45,8 @@ class ViewAgreementHead(BaseTaskHead):
             ValueError: When there is a single image.
         """
         check_batch(self, len(images), 2)
-        return [self._augment(images), self._augment(images.roll(-1, 0))]
+        with torch.autocast(images.device.type, enabled=False):  # under which the grids would be rounded
+            return [self._augment(images), self._augment(images.roll(-1, 0))]
 
     def loss(
         self, features: Sequence[Tensor], data_samples: list[DataSample], views: Sequence[Sequence[Tensor]] = ()

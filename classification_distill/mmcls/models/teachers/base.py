@@ -170,6 +170,8 @@ class BaseTeacher(FrozenHolder):
 
     def _apply(self, fn, recurse: bool = True):
         super()._apply(fn, recurse)
+        if self._is_compiled:
+            self._replay.forget()
         # Moved, never cast: in half precision the levels of early timesteps are all 1.
         self.alphas_cumprod = self.alphas_cumprod.to(fn(self.alphas_cumprod).device)
         return self
@@ -179,10 +181,12 @@ class BaseTeacher(FrozenHolder):
         dtype = self.precision.resolve(device)
         if next(self.network.parameters()).dtype != dtype:
             self.held.to(dtype)
+            if self._is_compiled:
+                self._replay.forget()
         on_gpu = device.type == 'cuda'
         if (on_gpu if self.compile_network is None else self.compile_network) and not self._is_compiled:
             compile_blocks(self.network, self.layers)
-            self._replay = GraphReplay(self._read, self.network)
+            self._replay = GraphReplay(self._read)
             self._is_compiled = True
         return self._replay if self._is_compiled and on_gpu else self._read
 

@@ -126,21 +126,26 @@ class GraphReplay:
     Args:
         function: From tensors (or None) and keyword arguments to a dict of tensors; it must not draw, nor wait for the
             device. What it returns is overwritten by the next call.
-        network: The module whose weights it uses; moved elsewhere, it is recorded anew.
     """
 
     #: Calls of a shape before it is recorded, in which compilers and cuDNN make their choices.
     warm_up = 10
 
-    def __init__(self, function: Callable[..., dict[str, Tensor]], network: nn.Module):
+    def __init__(self, function: Callable[..., dict[str, Tensor]]):
         self.function = function
-        self.network = network
         self.calls: Counter = Counter()
         self.recorded: dict[tuple, tuple] = {}
 
+    def __deepcopy__(self, memo: dict) -> 'GraphReplay':
+        return self  # it is as frozen as the network
+
+    def forget(self) -> None:
+        """Drop what is recorded, of weights that are about to move."""
+        self.calls.clear()
+        self.recorded.clear()
+
     def __call__(self, *inputs: Tensor | None, **options) -> dict[str, Tensor]:
         key = (
-            next(self.network.parameters()).data_ptr(),
             tuple(options.items()),
             *((x.shape, x.dtype, x.stride()) if x is not None else None for x in inputs),
         )
@@ -156,7 +161,7 @@ class GraphReplay:
             return self.function(*inputs, **options)
         held = [None if x is None else torch.empty_like(x).copy_(x) for x in inputs]
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode='thread_local'):  # threads that load data go on
             outputs = self.function(*held, **options)
         self.recorded[key] = held, graph, outputs
         graph.replay()
