@@ -29,7 +29,8 @@ class DataCheckHook(Hook):
         if runner.val_loop is not None:
             _compare_classes(dataset, runner.val_loop.dataloader.dataset)
         for field, head in _heads(model):
-            if hasattr(dataset, 'get_data_info') and 'gt_label' in dataset.get_data_info(0):
+            has_labels = hasattr(dataset, 'get_data_info') and 'gt_label' in dataset.get_data_info(0)
+            if has_labels and hasattr(head, 'num_classes'):
                 _check_labels(dataset, head.num_classes, field)
             _check_annotations(dataset, head, field)
 

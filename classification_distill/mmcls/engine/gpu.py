@@ -31,7 +31,14 @@ def use_gpu_defaults(config: Config) -> None:
         if optimizer is not None and not settled and 'fused' in inspect.signature(optimizer).parameters:
             wrapper.optimizer.fused = True
     if 'type' not in wrapper and is_a(config.model, MIXED) and torch.cuda.is_bf16_supported():
-        wrapper.update(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0)  # it has the range of float32
+        wrapper.update(mixed_precision())
+
+
+def mixed_precision() -> dict[str, object]:
+    """Settings of an ``optim_wrapper`` for bfloat16, which has float32's range, or on older GPUs float16."""
+    if torch.cuda.is_bf16_supported():
+        return {'type': 'AmpOptimWrapper', 'dtype': 'bfloat16', 'loss_scale': 1.0}
+    return {'type': 'AmpOptimWrapper', 'dtype': 'float16', 'loss_scale': 'dynamic'}
 
 
 @HOOKS.register_module()

@@ -18,7 +18,7 @@ from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
 from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
-from .gpu import use_gpu_defaults
+from .gpu import mixed_precision, use_gpu_defaults
 from .preflight import check_channel_order, check_checkpoint, check_data, check_pretrained_weights
 from .slurm import set_rendezvous
 from .stopping import exit_on_signals, locked_work_dir
@@ -103,8 +103,9 @@ def prepare_config(
     if amp:
         if not torch.cuda.is_available():
             raise UnusableInputError('--amp needs a GPU, and torch finds none here. Leave it out to train in float32.')
-        config.optim_wrapper.update(type='AmpOptimWrapper')
-        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        for key, value in mixed_precision().items():
+            config.optim_wrapper.setdefault(key, value)
+        config.optim_wrapper.type = 'AmpOptimWrapper'
     if auto_scale_lr:
         if 'base_batch_size' not in config.get('auto_scale_lr', {}):
             raise UnusableInputError(

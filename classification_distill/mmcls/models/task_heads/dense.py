@@ -67,6 +67,7 @@ class DenseSegHead(DenseHead):
 
     def __init__(self, num_classes: int, in_channels: int, ignore_index: int = 255, loss_weight: float = 1.0):
         super().__init__(num_classes, in_channels, math.log(num_classes), loss_weight)
+        self.num_classes = num_classes
         self.ignore_index = ignore_index
 
     def loss(
