@@ -10,7 +10,8 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from mmcls.benchmark.presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
 from mmcls.configs import find_image_size
 from mmcls.engine.launch import build_runner, prepare_config
-from mmcls.engine.preflight import check_data, check_pretrained_weights
+from mmcls.engine.preflight import check_data
+from mmcls.engine.pretrained import check_pretrained_weights
 from mmcls.models.guided_diffusion import VARIANTS, build_unet, get_variant
 from mmcls.models.teachers import adm_teacher, classifier_teacher, diffusers_teacher
 from mmengine.config import Config

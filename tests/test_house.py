@@ -10,7 +10,7 @@ from support import ROOT
 PACKAGE = ROOT / 'classification_distill' / 'mmcls'
 DOORS = sorted((ROOT / 'tools').glob('*.py'))
 FLOORS = [
-    {'errors', 'files', 'weights', 'configs'},
+    {'errors', 'files', 'weights', 'configs', 'cfg_options'},
     {'datasets'},
     {'models', 'evaluation'},
     {'engine', 'visualization'},

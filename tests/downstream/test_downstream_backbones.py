@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from mmcls.engine.preflight import check_pretrained_weights
+from mmcls.engine.pretrained import check_pretrained_weights
 from mmcls.weights import PretrainedWeightsError
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope

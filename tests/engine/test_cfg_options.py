@@ -1,7 +1,8 @@
 import inspect
 
 import pytest
-from mmcls.configs import load_config, parse_options
+from mmcls.cfg_options import parse_options
+from mmcls.configs import load_config
 from mmcls.engine.launch import apply_cfg_options
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -23,6 +24,12 @@ def test_distilled_says_what_the_model_starts_from(path):
 def test_a_student_for_a_model_that_starts_from_none_is_refused():
     config = Config.fromfile(ROOT / 'classification_distill/configs/baseline/r18_b64_digits_finetune.py')
     with pytest.raises(ValueError, match=r'distilled=student\.pth: the model of this config starts from no student'):
+        apply_cfg_options(config, {'distilled': 'student.pth'})
+
+
+def test_a_student_is_refused_where_another_setting_of_the_model_is_none():
+    config = Config({'model': {'type': 'ImageClassifier', 'neck': None}})
+    with pytest.raises(ValueError, match='starts from no student'):
         apply_cfg_options(config, {'distilled': 'student.pth'})
 
 

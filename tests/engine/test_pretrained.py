@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmcls.engine.preflight import PretrainedWeightsHook, check_checkpoint, check_pretrained_weights
+from mmcls.engine.pretrained import PretrainedWeightsHook, check_checkpoint, check_pretrained_weights
 from mmcls.weights import PretrainedWeightsError
 from mmengine.config import Config
 from mmengine.logging import MMLogger

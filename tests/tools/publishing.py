@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmcls.engine.preflight import check_pretrained_weights
+from mmcls.engine.pretrained import check_pretrained_weights
 from mmengine.config import Config
 from mmengine.registry import Registry, init_default_scope
 from mmpretrain.registry import MODELS

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..configs import load_config
 from ..engine.stopping import EXIT_CODE
 from ..errors import MissingFileError, RepFusionError
 from ..files import write_text
@@ -48,7 +49,7 @@ class Training:
             raise MissingFileError(
                 f'There is no config {path!r} in {Path.cwd()}; it must lie in the configs of a tree.'
             )
-        config = Config.fromfile(path)
+        config = load_config(path)
         work_dir = config.get('work_dir') or f'work_dirs/{Path(name).stem}'
         return cls(Path(tree), f'configs/{name}', config, work_dir)
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.models import TIMMBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..configs import parse_config, training_set, type_name, walk
+from ..configs import load_config, parse_config, training_set, type_name, walk
 from ..engine.preflight import channel_order, swaps_channels
 from ..errors import MissingFileError, UnusableInputError
 from ..models.images import Images, as_batch
@@ -71,7 +70,7 @@ def read_student(path: Path, config_file: str | None = None) -> Student:
             f'{describe_prefixes(weights)}. Give a checkpoint that a distillation wrote.'
         )
     meta = checkpoint.get('meta', {})
-    config = Config.fromfile(config_file).to_dict() if config_file else parse_config(meta.get('cfg', ''), path)
+    config = load_config(config_file).to_dict() if config_file else parse_config(meta.get('cfg', ''), path)
     source = config_file or f'The config that {path} keeps'
     if 'backbone' not in config.get('model', {}):
         raise UnusableInputError(f'{source} has no model.backbone. Give the config of the distillation by --config.')

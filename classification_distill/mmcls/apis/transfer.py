@@ -11,7 +11,8 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from ..configs import loads_checkpoint, type_name, walk
-from ..engine.preflight import check_data, check_pretrained_weights
+from ..engine.preflight import check_data
+from ..engine.pretrained import check_pretrained_weights
 from ..errors import UnusableInputError
 from ..weights import STUDENT_PREFIX, PretrainedWeightsError
 from .steps import Step, Training, run_steps

@@ -12,7 +12,8 @@ import diffusers
 import torch
 from mmengine.config import Config
 
-from ..configs import is_a, load_config, parse_options
+from ..cfg_options import parse_options
+from ..configs import is_a, load_config
 from ..engine.launch import apply_cfg_options
 from ..errors import UnusableInputError
 from ..files import write_text

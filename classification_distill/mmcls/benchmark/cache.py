@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..engine.launch import build_runner
+from .train import leave_only_training
 
 
 def measure(config: Config) -> list[dict]:
@@ -34,11 +35,7 @@ def measure(config: Config) -> list[dict]:
 
 def _train(config: Config, cache: dict | None) -> dict:
     config.model.feature_cache = cache
-    for name in ('val', 'test'):
-        config.update({f'{name}_dataloader': None, f'{name}_cfg': None, f'{name}_evaluator': None})
-    config.default_hooks.checkpoint = None
-    config.visualizer.vis_backends = []
-    config.launcher = 'none'
+    leave_only_training(config)
     with tempfile.TemporaryDirectory() as folder:
         config.work_dir = folder
         runner = build_runner(config)

@@ -21,12 +21,12 @@ PROFILED = 20  # iterations, on a GPU
 
 
 def measure(config: Config, iterations: int) -> list[dict]:
-    """Train ``iterations`` iterations each way, in a process of its own; nothing is kept.
+    """Train ``iterations`` iterations each way, in a process of its own, on the config's data; nothing is kept.
 
     Returns:
         list[dict]: A row a way: ``way``, ``images_per_second``, ``ratio`` to the published way, ``data_share`` of the
-        time between two iterations' steps, in which data are fetched and hooks run, ``seconds``, every iteration's, and
-        on a GPU ``idle_share`` of the time, over further iterations, and ``peak_memory`` in bytes.
+        time spent between steps, in which data are fetched and hooks run, ``seconds``, every iteration's, and on a GPU
+        ``idle_share`` of the time, over further iterations, and ``peak_memory`` in bytes.
     """
     rows = []
     for name in (PUBLISHED, next(iter(ways()))):
@@ -59,11 +59,7 @@ def _train(config: Config, way: str, iterations: int) -> tuple[list[float], list
     config.train_cfg = {'by_epoch': False, 'max_iters': total}
     config.default_hooks.logger.log_metric_by_epoch = False
     config.log_processor = {'by_epoch': False}
-    for name in ('val', 'test'):
-        config.update({f'{name}_dataloader': None, f'{name}_cfg': None, f'{name}_evaluator': None})
-    config.default_hooks.checkpoint = None
-    config.visualizer.vis_backends = []
-    config.launcher = 'none'
+    leave_only_training(config)
     with tempfile.TemporaryDirectory() as folder:
         config.work_dir = folder
         runner = build_runner(config)
@@ -76,6 +72,15 @@ def _train(config: Config, way: str, iterations: int) -> tuple[list[float], list
         seconds, waiting = (scalars[f'train/{name}'].data[0][measured].tolist() for name in ('time', 'data_time'))
     device = {'idle_share': idle.share, 'peak_memory': torch.cuda.max_memory_allocated()} if on_gpu else {}
     return seconds, waiting, batch_size, device
+
+
+def leave_only_training(config: Config) -> None:
+    """Take out of a config what a training does besides: validation, tests, checkpoints and pictures."""
+    for name in ('val', 'test'):
+        config.update({f'{name}_dataloader': None, f'{name}_cfg': None, f'{name}_evaluator': None})
+    config.default_hooks.checkpoint = None
+    config.visualizer.vis_backends = []
+    config.launcher = 'none'
 
 
 class IdleHook(Hook):

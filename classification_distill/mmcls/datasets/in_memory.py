@@ -19,6 +19,7 @@ from ..errors import UnusableInputError
 from ..files import written_whole
 from .samples import SampleBatch
 
+# Named in the message; that nothing else draws is tried on some images, where what draws seldom can be missed.
 DRAWING = ('Random', 'ColorJitter', 'AutoAugment', 'RandAugment', 'Lighting', 'Albu')
 
 

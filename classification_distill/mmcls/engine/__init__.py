@@ -6,7 +6,7 @@ from .feature_cache import FeatureCacheHook
 from .finite import FiniteLossHook
 from .gpu import DeferredLogHook, OptimizerLayoutHook
 from .launch import evaluate, prepare_config, train
-from .preflight import PretrainedWeightsHook
+from .pretrained import PretrainedWeightsHook
 from .repeatable import EpochPositionHook, IterationSeedHook
 from .schedule import ScheduleHook
 from .stopping import InterruptionHook

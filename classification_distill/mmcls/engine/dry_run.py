@@ -19,7 +19,8 @@ from ..errors import RepFusionError, UnusableInputError
 from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
 from .launch import build_runner
-from .preflight import check_data, check_pretrained_weights
+from .preflight import check_data
+from .pretrained import check_start
 from .step_cost import StepCost, measure_step
 
 IMAGES = 4  # as many as losses need that compare images with each other
@@ -51,7 +52,7 @@ def dry_run(config: Config, allow_partial_init: bool = False) -> None:
             find_class('optim_wrapper.optimizer', config.optim_wrapper.optimizer, OPTIMIZERS)
             runner = build_runner(config, progress=False)
             model = unwrap(runner.model)
-            check_pretrained_weights(model, config, allow_partial_init)
+            check_start(model, config, allow_partial_init)
         if not problems:
             with _collect_errors(problems):
                 runner.train()

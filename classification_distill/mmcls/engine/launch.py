@@ -13,13 +13,15 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from ..configs import follow_variables, load_config, parse_options, walk
+from ..cfg_options import parse_options
+from ..configs import follow_variables, load_config, walk
 from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
 from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
 from .gpu import mixed_precision, use_gpu_defaults
-from .preflight import check_channel_order, check_checkpoint, check_data, check_pretrained_weights
+from .preflight import check_channel_order, check_data
+from .pretrained import check_checkpoint, check_start
 from .slurm import set_rendezvous
 from .stopping import exit_on_signals, locked_work_dir
 from .terminal import TerminalRunner, on_terminal
@@ -40,7 +42,8 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
                 f'--cfg-options {key}={value}: dicts are not read here. Give their parts, as in {key}.type=NAME; with '
                 f'{key}._delete_=True nothing is left of what the config says.'
             )
-    if 'distilled' in options and config.get('distilled') not in [value for _, value in walk(config.model)]:
+    used = [value for _, value in walk(config.model)] if 'model' in config else []
+    if 'distilled' in options and ('distilled' not in config or config.distilled not in used):
         raise UnusableInputError(
             f'--cfg-options distilled={options["distilled"]}: the model of this config starts from no student. '
             'Take one that ends in repfusion or repfussion, or set model.backbone.init_cfg.'
@@ -134,9 +137,7 @@ def train(config: Config, allow_partial_init: bool = False) -> None:
         runner = build_runner(config)
         for problem in problems:
             runner.logger.warning(problem)
-        check_pretrained_weights(unwrap(runner.model), config, allow_partial_init)
-        if config.get('load_from') and not config.get('resume'):
-            check_checkpoint(unwrap(runner.model), config.load_from, allow_partial_init)
+        check_start(unwrap(runner.model), config, allow_partial_init)
         runner.train()
 
 

@@ -1,7 +1,6 @@
 """What all teachers share: a frozen network that is read at named layers and stops after the last of them."""
 
 import difflib
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,12 +13,9 @@ from ..frozen import FrozenHolder
 from ..images import Images, as_batch
 from .class_conditioning import ClassConditioning
 from .execution import GraphReplay, Precision, compile_blocks, drop_uncalled, no_autocast
+from .reading import read_layers
 
 NOISES = ('none', 'forward')
-
-
-class _StopForwardError(Exception):
-    """Leaves the network's forward once every layer asked for has been computed."""
 
 
 class BaseTeacher(FrozenHolder):
@@ -199,29 +195,7 @@ class BaseTeacher(FrozenHolder):
     def _read_layers(
         self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None = None
     ) -> dict[str, Tensor]:
-        features: dict[str, Tensor] = {}
-
-        def reader(layer: str):
-            def read(module: nn.Module, args: tuple, output):
-                features[layer] = _as_map(output[0] if isinstance(output, tuple) else output, layer)
-                if len(features) == len(self.layers):
-                    raise _StopForwardError
-
-            return read
-
-        handles = [self.network.get_submodule(layer).register_forward_hook(reader(layer)) for layer in self.layers]
-        try:
-            self.denoise(network, x, t, class_labels)
-        except _StopForwardError:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
-        if missed := [layer for layer in self.layers if layer not in features]:
-            raise UnusableInputError(
-                f'The teacher never calls {missed}: choose layers that its forward pass runs through.'
-            )
-        return {layer: features[layer] for layer in self.layers}
+        return read_layers(self.network, self.layers, lambda: self.denoise(network, x, t, class_labels))
 
     def _check_layer_names(self) -> None:
         names = [name for name, _ in self.network.named_modules() if name]
@@ -265,15 +239,3 @@ def _alphas_cumprod(scheduler) -> Tensor:
             'discrete timesteps. Consistency, score-SDE, EDM and flow matching models are not read.'
         )
     return torch.as_tensor(alphas, dtype=torch.float32)
-
-
-def _as_map(feature: Tensor, layer: str) -> Tensor:
-    if feature.dim() == 3:
-        side = math.isqrt(feature.shape[1])
-        if side * side == feature.shape[1]:
-            return feature.transpose(1, 2).unflatten(2, (side, side))  # (N, h * w, C) -> (N, C, h, w)
-    if feature.dim() != 4:
-        raise UnusableInputError(
-            f'Layer {layer!r} returns shape {tuple(feature.shape)}, not a map (N, C, h, w) or tokens of a square one.'
-        )
-    return feature
