@@ -109,6 +109,7 @@ STUDENTS = {
     'timm resnet10t': (TIMM | {'model_name': 'resnet10t'}, (512, 1, 1)),
     'timm resnet10t maps': (TIMM | {'model_name': 'resnet10t', 'features_only': True, 'out_indices': [3]}, (256, 2, 2)),
     'timm mobilenetv3': (TIMM | {'model_name': 'mobilenetv3_small_050'}, (1024, 1, 1)),
+    'timm vit': ({'type': 'TIMMFeatureMaps', 'model_name': 'vit_tiny_patch16_224', 'img_size': 32}, (192, 2, 2)),
     'timm vit maps': (
         TIMM | {'model_name': 'vit_tiny_patch16_224', 'img_size': 32, 'features_only': True, 'out_indices': (11,)},
         (192, 2, 2),

@@ -158,5 +158,7 @@ def test_what_does_not_fit_is_refused(teacher, pipeline_folder):
 
 def test_a_student_with_channels_last_is_refused(teacher):
     swin = {'type': 'TIMMBackbone', 'model_name': 'swin_tiny_patch4_window7_224'}
-    with pytest.raises(ValueError, match=r'maps are \(N, h, w, C\)'):
-        build(teacher, 'HintLoss', backbone=swin, head=HEAD | {'in_channels': 768}, image_size=224)
+    mamba = {'type': 'TIMMBackbone', 'model_name': 'mambaout_femto'}
+    for backbone, channels in ((swin, 768), (mamba, 288)):
+        with pytest.raises(ValueError, match=r"maps are \(N, h, w, C\).*backbone.type='TIMMFeatureMaps'"):
+            build(teacher, 'HintLoss', backbone=backbone, head=HEAD | {'in_channels': channels}, image_size=224)

@@ -193,7 +193,7 @@ def test_a_policy_is_rewarded_by_classes_or_by_agreement(photos, pipeline_folder
             1,
             '--student resnet19: neither timm nor MMPretrain has such a model. Near ones: res',
         ),
-        ({'--student': 'vit_tiny_patch16_224'}, 1, 'cannot take images of 8x8 pixels: Input height (8) doesn'),
+        ({'--student': 'levit_128'}, 1, 'levit_128 cannot be used with images of 32x32 pixels: '),
         ({'--layers': 'mid_block.resnets.9'}, 1, "no layer 'mid_block.resnets.9'. Near ones: mid_block"),
         ({'--gpus': '0'}, 1, 'gpus=0: at least 1 is needed'),
         ({'--out': None}, 1, 'would go into the folder of the images'),

@@ -12,8 +12,9 @@ from mmpretrain.registry import MODELS
 from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
 from ..files import write_text
-from .folder_config import CONFIG, TREE, WORK_DIR, Network, Settings, check_student, config_text, describe_student
+from .folder_config import CONFIG, TREE, WORK_DIR, Settings, config_text
 from .folder_images import UNREADABLE, FolderImages, list_images
+from .networks import Network, describe_student
 from .publish import publish
 from .report import report
 from .steps import Step, Training, run_steps
@@ -124,8 +125,7 @@ def _look_at_networks(
         described = describe_teacher(source, variant) | ({'layers': layers} if layers else {})
         teacher = MODELS.build(described)
         settings.image_size = settings.image_size or teacher.sample_size[0]
-        student = describe_student(name, len(teacher.layers))
-        check_student(name, student, len(teacher.layers), {teacher.sample_size[0], settings.image_size})
+        student = describe_student(name, len(teacher.layers), settings.image_size)
     except (OSError, ValueError) as error:
         raise UnusableInputError(str(error)) from error
     layers = ', '.join(f'{name} ({c} channels, stride {s})' for name, (c, s) in teacher.feature_info.items())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..configs import load_config, parse_config, training_set, type_name, walk
 from ..engine.preflight import channel_order, swaps_channels
 from ..errors import MissingFileError, UnusableInputError
+from ..models.backbones import TIMMFeatureMaps
 from ..models.images import Images, as_batch
 from ..weights import STUDENT_PREFIX, describe_prefixes, load_checkpoint
 
@@ -43,7 +44,7 @@ class Student:
 
     @property
     def is_timm(self) -> bool:
-        return isinstance(self.backbone, TIMMBackbone)
+        return isinstance(self.backbone, TIMMBackbone | TIMMFeatureMaps)
 
 
 def read_student(path: Path, config_file: str | None = None) -> Student:

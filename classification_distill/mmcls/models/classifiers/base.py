@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...configs import find_class
 from ...datasets.samples import Samples, collect
 from ...errors import UnusableInputError
+from ..backbones.timm_feature_maps import is_channels_last
 
 
 class BaseDistiller(BaseClassifier):
@@ -27,6 +28,9 @@ class BaseDistiller(BaseClassifier):
         init_cfg: Initialisation of the whole model.
         compile: Compile the student's backbone by ``torch.compile`` and keep its maps channels-last, which takes a
             minute at the start. None does so on a GPU.
+
+    Attributes:
+        map_sizes (list): Height and width of each of the student's maps that are compared.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class BaseDistiller(BaseClassifier):
         if neck is not None:
             self.student['neck'] = MODELS.build(neck)
         self.compile_student = compile
+        self.map_sizes: list[tuple[int, int]] = []
 
     def to(self, *args, **kwargs) -> 'BaseDistiller':
         """Move the model, and lay the student out for where it is now: DDP takes gradients as the weights lie."""
@@ -80,13 +85,14 @@ class BaseDistiller(BaseClassifier):
         if shapes := [tuple(feature.shape) for feature in student_features if feature.dim() != 4]:
             raise UnusableInputError(
                 f'The student gives features of shape {shapes}, expected maps (N, C, h, w): let backbone and neck '
-                'return feature maps, without global pooling.'
+                "return feature maps, without global pooling; of timm's networks, TIMMFeatureMaps does."
             )
-        if getattr(getattr(self.student['backbone'], 'timm_model', None), 'output_fmt', None) == 'NHWC':
+        if any(is_channels_last(self.student['backbone'], feature) for feature in student_features):
             raise UnusableInputError(
-                "The student's maps are (N, h, w, C), as timm's Swin returns them; expected (N, C, h, w): use "
-                "MMPretrain's own backbone of that name."
+                "The student's maps are (N, h, w, C), as timm's Swin returns them; expected (N, C, h, w): write "
+                "backbone.type='TIMMFeatureMaps'."
             )
+        self.map_sizes = [tuple(feature.shape[2:]) for feature in student_features]
         connector = connector or {'type': find_class('distill_loss', distill_loss).connector}
         self.connectors, self.distill_losses = nn.ModuleList(), nn.ModuleList()
         for feature, channels in zip(student_features, teacher_channels.values(), strict=True):

@@ -36,6 +36,7 @@ class RepFusion(BaseDistiller):
             that suits the loss.
         standardizer: How teacher features are standardised (``FeatureStandardizer``); None leaves them raw, which
             is the published behaviour.
+        image_size: Height and width of the student's images, by which its channels are found; the teacher's by default.
         feature_cache: Options of ``FeatureCache``, such as ``dict(views=8)``: each image is seen in that many fixed
             views, and the teacher's features of them are kept. It takes ``BatchPreprocessor`` and ``ImagesInMemory``.
         data_preprocessor: Normalises the images for the student. The teacher's images are recovered from its mean and
@@ -58,6 +59,7 @@ class RepFusion(BaseDistiller):
         task_head: dict | None = None,
         connector: dict | None = None,
         standardizer: dict | None = None,
+        image_size: int | None = None,
         feature_cache: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -78,7 +80,8 @@ class RepFusion(BaseDistiller):
         self.timestep_policy = _build_policy(timestep_policy, timesteps, self.teacher.sample_size[0])
 
         channels = {layer: self.teacher.feature_info[layer][0] for layer in self.teacher.layers}
-        student_features = self.find_student_features(*self.teacher.sample_size)
+        size = (image_size, image_size) if image_size else self.teacher.sample_size
+        student_features = self.find_student_features(*size)
         self.pair_features(channels, student_features, distill_loss, connector)
         self.standardizers = None
         if standardizer is not None:

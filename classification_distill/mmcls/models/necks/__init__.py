@@ -1,0 +1,3 @@
+from .token_maps import TokenMaps
+
+__all__ = ['TokenMaps']
