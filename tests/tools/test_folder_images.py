@@ -1,9 +1,21 @@
 """Which files of a folder are images, and of which class."""
 
+import os
+import shutil
+
+import cv2
+import numpy as np
 import pytest
 from mmcls.apis.folder_images import list_images
 from mmcls.errors import UnusableInputError
+from mmpretrain.registry import DATASETS
 from PIL import Image
+
+
+def listed(out):
+    """What a training would read, relative to the folder."""
+    dataset = DATASETS.build({'type': 'BaseDataset', 'ann_file': str(out / 'images.json')})
+    return [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
 
 
 def test_folders_without_images_or_classes(tmp_path):
@@ -15,15 +27,12 @@ def test_folders_without_images_or_classes(tmp_path):
     (folder / 'one' / '0.jpg').touch()
     with pytest.raises(UnusableInputError, match=r'None of the 1 images in .* can be read'):
         list_images(folder, out, False)
-    (out / 'unreadable.txt').unlink()
     Image.new('RGB', (8, 8)).save(folder / 'one' / '0.jpg')
     with pytest.raises(UnusableInputError, match="one subfolder alone, 'one'"):
         list_images(folder, out, True)
     Image.new('RGB', (8, 8)).save(folder / '1.png')
-    (out / 'images.txt').unlink(missing_ok=True)
     with pytest.raises(UnusableInputError, match=r'1 images lie in no subfolder of .* \(1\.png\)'):
         list_images(folder, out, True)
-    (out / 'distillation').mkdir()
     assert list_images(folder, out, False).count == 2
 
 
@@ -34,7 +43,7 @@ def test_results_inside_the_folder_are_no_images_of_it(tmp_path):
         Image.new('RGB', (8, 8)).save(path)
     for _ in range(2):
         assert list_images(tmp_path, out, False).count == 1
-    assert (out / 'images.txt').read_text() == '0.png\n'
+    assert listed(out) == ['0.png']
 
 
 @pytest.fixture
@@ -49,7 +58,7 @@ def photos(tmp_path):
 
 def names(photos):
     list_images(photos, photos.parent / 'out', False)
-    return (photos.parent / 'out/images.txt').read_text().split()
+    return listed(photos.parent / 'out')
 
 
 def test_a_link_to_the_folder_that_it_lies_in_is_not_followed(photos):
@@ -85,4 +94,100 @@ def test_links_to_files_are_images_of_their_own(photos):
     (photos / 'dogs/1.png').symlink_to('../cats/0.png')
     (photos / 'dogs/2.png').symlink_to('2.png')
     assert names(photos) == ['cats/0.png', 'dogs/0.png', 'dogs/1.png']
-    assert 'symbolic links' in (photos.parent / 'out/unreadable.txt').read_text()
+    assert 'symbolic links' in (photos.parent / 'out/files.jsonl').read_text()
+
+
+def test_any_name_that_the_file_system_allows(photos, capsys):
+    odd = ['a\nb.png', " it's 1.png", 'ä {} "q".png', 'tab\t.png', os.fsdecode(b'caf\xe9.png')]
+    for name in odd:
+        shutil.copy(photos / 'cats/0.png', photos / name)
+        (photos / name.replace('png', 'jpg')).touch()
+    found = list_images(photos, photos.parent / 'out', False)
+    assert sorted(listed(photos.parent / 'out')) == sorted([*odd, 'cats/0.png', 'dogs/0.png'])
+    print(*found.notes)  # whatever the terminal's encoding
+    assert len(capsys.readouterr().out.splitlines()) == 6
+    dataset = DATASETS.build({
+        'type': 'BaseDataset', 'data_root': str(photos), 'ann_file': str(photos.parent / 'out/images.json'),
+        'pipeline': [{'type': 'LoadImageFromFile'}],
+    })  # fmt: skip
+    assert all(dataset[index]['img'].shape == (8, 8, 3) for index in range(len(dataset)))
+
+
+def test_hidden_and_system_folders_are_no_classes(photos):
+    for name in ('.ipynb_checkpoints', '__MACOSX', '@eaDir', 'cats/.thumbs'):
+        (photos / name).mkdir()
+        shutil.copy(photos / 'cats/0.png', photos / name / '1.png')
+    shutil.copy(photos / 'cats/0.png', photos / 'cats/._0.png')
+    found = list_images(photos, photos.parent / 'out', True)
+    assert (found.classes, listed(photos.parent / 'out')) == (['cats', 'dogs'], ['cats/0.png', 'dogs/0.png'])
+    assert found.notes == [
+        '5 hidden files and folders are left out: .ipynb_checkpoints/, @eaDir/, __MACOSX/, cats/._0.png, cats/.thumbs/'
+    ]
+
+
+def test_kinds_of_images_that_are_read_and_that_are_passed_over(photos):
+    image = Image.open(photos / 'cats/0.png')
+    for end in ('gif', 'jfif', 'avif', 'jp2', 'webp', 'dib'):
+        image.save(photos / f'1.{end}', {'jfif': 'JPEG', 'jp2': 'JPEG2000', 'dib': 'BMP'}.get(end))
+    for name in ('1.heic', '2.HEIC', '3.svg', 'notes.txt'):
+        (photos / name).touch()
+    found = list_images(photos, photos.parent / 'out', False)
+    assert found.count == 2 + 6
+    assert found.notes == ['3 files are of kinds that cannot be read: 1.heic, 2.HEIC, 3.svg']
+    (photos / 'others').mkdir()
+    (photos / 'others/4.heic').touch()
+    with pytest.raises(
+        UnusableInputError, match=r'holds no images.*; 1 files are of kinds that cannot be read: 4\.heic'
+    ):
+        list_images(photos / 'others', photos.parent / 'out', False)
+
+
+def test_images_that_are_read_otherwise_than_they_look_are_named(photos):
+    full = (np.random.default_rng(0).random((8, 8, 3)) * 65535).astype(np.uint16)
+    cv2.imwrite(str(photos / 'full.png'), full)
+    cv2.imwrite(str(photos / 'twelve.png'), full >> 4)
+    cv2.imwrite(str(photos / 'float.tiff'), np.float32(full / 65535))
+    Image.new('RGBA', (8, 8), (255, 0, 0, 0)).save(photos / 'hidden.png')
+    Image.new('LA', (8, 8), (255, 9)).save(photos / 'gray.png')
+    Image.new('RGBA', (8, 8), (255, 0, 0, 255)).save(photos / 'opaque.png')
+    unreadable, note = list_images(photos, photos.parent / 'out', False).notes
+    assert 'float.tiff: its numbers are float32, not 8 or 16 bits' in unreadable
+    assert note.startswith('3 are read otherwise than they look')
+    assert 'twelve.png: nearly black: its uint16 values end at 4' in note
+    assert 'hidden.png: transparent parts are read with the colours that lie hidden there' in note
+    assert 'gray.png: transparent' in note
+
+
+def test_what_is_repaired_added_or_removed_is_seen_by_the_next_call(photos):
+    (photos / 'broken.png').touch()
+    out = photos.parent / 'out'
+    assert 'broken.png: it is empty' in list_images(photos, out, False).notes[0]
+    shutil.copy(photos / 'cats/0.png', photos / 'broken.png')
+    found = list_images(photos, out, False, begun=True)
+    assert found.count == 3
+    assert found.notes == [
+        '1 images have come or gone since the training began (broken.png): it goes on with those that are there.'
+    ]
+    assert list_images(photos, out, False, begun=True).notes == []
+    (photos / 'dogs/0.png').unlink()
+    assert list_images(photos, out, False, begun=True).count == 2
+
+
+def test_classes_of_a_begun_training_stay(photos):
+    out = photos.parent / 'out'
+    list_images(photos, out, True)
+    (photos / 'birds').mkdir()
+    shutil.copy(photos / 'cats/0.png', photos / 'birds/0.png')
+    with pytest.raises(
+        UnusableInputError, match='has the classes cats, dogs, and the folder now has birds, cats, dogs'
+    ):
+        list_images(photos, out, True, begun=True)
+
+
+def test_what_has_not_changed_is_not_decoded_again(photos, monkeypatch):
+    list_images(photos, photos.parent / 'out', False)
+    seen = []
+    monkeypatch.setattr('mmcls.apis.folder_images.look_at', lambda path: seen.append(path.name) or ('', ''))
+    shutil.copy(photos / 'cats/0.png', photos / 'cats/1.png')
+    list_images(photos, photos.parent / 'out', False)
+    assert seen == ['1.png']

@@ -13,7 +13,7 @@ from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
 from ..files import write_text
 from .folder_config import CONFIG, TREE, WORK_DIR, Settings, config_text
-from .folder_images import UNREADABLE, FolderImages, list_images
+from .folder_images import FolderImages, list_images
 from .networks import Network, describe_student
 from .publish import publish
 from .report import report
@@ -103,13 +103,13 @@ def _check(settings: Settings) -> None:
 def _look_at_images(settings: Settings, subfolders_are_classes: bool) -> FolderImages:
     """List the images, and fit the batch to their number."""
     settings.out.mkdir(parents=True, exist_ok=True)
-    images = list_images(settings.folder, settings.out, subfolders_are_classes)
+    begun = any((settings.out / WORK_DIR).glob('*.pth'))
+    images = list_images(settings.folder, settings.out, subfolders_are_classes, begun)
     print(f'{settings.folder}: {images.count:,} images, {len(images.classes) or "no"} classes', flush=True)
-    if images.unreadable:
-        shown = [f'\n  {name}: {why}' for name, why in list(images.unreadable.items())[:5]]
-        left_out = f'{len(images.unreadable):,} cannot be read and are left out ({settings.out / UNREADABLE})'
-        print(f'{left_out}:{"".join(shown)}', flush=True)
-    settings.batch_size = min(settings.batch_size, images.count // settings.gpus)
+    print(*images.notes, sep='\n', end='\n' if images.notes else '', flush=True)
+    if settings.batch_size > (most := images.count // settings.gpus):
+        path = settings.out / CONFIG  # written when there may have been fewer images
+        settings.batch_size = min(most, Config.fromfile(path).train_dataloader.batch_size if path.is_file() else most)
     if settings.batch_size < 2:
         raise UnusableInputError(
             f'{images.count} images are too few: at least {2 * settings.gpus} are needed, 2 for each process.'

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..configs import ROOT, as_code
-from .folder_images import CLASSES, IMAGES, FolderImages
+from .folder_images import IMAGES, FolderImages
 from .networks import Network
 
 TREE = ROOT / 'classification_distill'
@@ -48,7 +48,6 @@ def config_text(settings: Settings, teacher: dict, student: Network, images: Fol
         head = {'type': 'PooledMLPHead', 'num_classes': len(images.classes)}
     neck = f'\n    neck={as_code(student.neck)},' if student.neck else ''
     task_head = f'\n    task_head={as_code(head)},' if learns else ''
-    labels = f'classes={str(settings.out / CLASSES)!r}' if images.classes else 'with_label=False'
     source = 'checkpoint' if 'checkpoint' in teacher else 'pretrained'
     return f"""# Written by tools/distill_folder.py. It trains again by, in {TREE}:
 # bash tools/dist_train.sh {settings.out / CONFIG} {settings.gpus}
@@ -72,10 +71,9 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='CustomDataset',
+        type='BaseDataset',
         data_root={str(settings.folder)!r},
         ann_file={str(settings.out / IMAGES)!r},
-        {labels},
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='RandomResizedCrop', scale={settings.image_size}),

@@ -1,22 +1,22 @@
 """The images of a folder: which can be read, and of which class each is."""
 
+import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import mmcv
 from tqdm import tqdm
 
+from ..datasets.image_files import SUFFIXES, look_at
 from ..errors import UnusableInputError
 from ..files import write_text
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
-UNREADABLE = 'unreadable.txt'
-IMAGES = 'images.txt'
-CLASSES = 'classes.txt'
+IMAGES = 'images.json'
+RECORD = 'files.jsonl'
+# Of kinds that cannot be read.
+OTHERS = ('.heic', '.heif', '.jxl', '.svg', '.ico', '.tga', '.psd', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raw')
+SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', '#recycle', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
 NAMED = 5  # files that a message names
 
 
@@ -26,94 +26,154 @@ class FolderImages:
 
     Attributes:
         count: Number of images that can be read.
-        unreadable: ``name -> why`` of those that cannot.
         classes: Names of the subfolders, where they are the classes.
+        notes: A line for each oddity: files left out, files read otherwise than they look.
     """
 
     count: int
-    unreadable: dict[str, str]
     classes: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
-def list_images(folder: Path, out: Path, with_classes: bool) -> FolderImages:
-    """Decode every image below ``folder``, once, and write into ``out`` what MMPretrain's ``CustomDataset`` reads.
+@dataclass
+class _Found:
+    """Names below the folder, relative to it."""
 
-    ``images.txt`` names those that can be read, with the number of the class where there are classes, whose names are
-    in ``classes.txt``. ``unreadable.txt`` names the others, and why.
+    images: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+def list_images(folder: Path, out: Path, with_classes: bool, begun: bool = False) -> FolderImages:
+    """Decode every image below ``folder`` and write into ``out`` what MMPretrain's ``BaseDataset`` reads.
+
+    ``images.json`` names those that can be read, with their class where there are classes: MMEngine's format of
+    annotations, which holds any name. ``files.jsonl`` has a line for each file that was looked at; what has not changed
+    since is not decoded again.
+
+    Args:
+        folder: Folder of the images.
+        out: Folder of the results.
+        with_classes: Whether the subfolders are classes.
+        begun: Whether a training on an earlier list has begun. It goes on with what is there now.
 
     Raises:
-        UnusableInputError: When there are no images, one lies in no class, or they are not those of an earlier call.
+        UnusableInputError: When there are no images, one lies in no class, or the classes of a begun training changed.
     """
-    names = sorted(_find(folder, out))
-    if not names:
+    found = _find(folder, out)
+    if not found.images:
         raise UnusableInputError(
-            f'{folder} holds no images: expected files that end in {" ".join(SUFFIXES)}, at any depth.'
+            f'{folder} holds no images: expected files that end in {" ".join(SUFFIXES)}, at any depth'
+            f'{"".join(f"; {note}" for note in _notes_on_names(found))}.'
         )
-    unreadable = _find_unreadable(folder, names, out / UNREADABLE)
-    readable = [name for name in names if name not in unreadable]
+    looked_at = _look_at_all(folder, found.images, out / RECORD)
+    unreadable = {name: entry['problem'] for name, entry in looked_at.items() if entry.get('problem')}
+    odd = {name: entry['remark'] for name, entry in looked_at.items() if entry.get('remark')}
+    readable = [name for name in found.images if name not in unreadable]
     if not readable:
         raise UnusableInputError(
-            f'None of the {len(names)} images in {folder} can be read; {out / UNREADABLE} says why.'
+            f'None of the {len(found.images)} images in {folder} can be read; {out / RECORD} says why.'
         )
-    classes, lines = [], readable
-    if with_classes:
-        classes = _find_classes(folder, readable)
-        numbers = {name: number for number, name in enumerate(classes)}
-        lines = [f'{name} {numbers[name.partition("/")[0]]}' for name in readable]
-        write_text(out / CLASSES, lines_of(classes))
-    earlier = (out / IMAGES).read_text().splitlines() if (out / IMAGES).is_file() else lines
-    if earlier != lines:
-        changed = sorted(set(earlier) ^ set(lines))
-        raise UnusableInputError(
-            f'{folder} is not as it was when {out} was begun: {len(changed)} images differ ({_first(changed)}). '
-            'Give another --out.'
-        )
-    write_text(out / IMAGES, lines_of(lines))
-    return FolderImages(len(readable), unreadable, classes)
+    classes = _find_classes(folder, readable) if with_classes else []
+    notes = _notes_on_names(found)
+    if unreadable:
+        notes.append(f'{len(unreadable):,} cannot be read and are left out ({out / RECORD}):{_listed(unreadable)}')
+    if odd:
+        notes.append(f'{len(odd):,} are read otherwise than they look ({out / RECORD}):{_listed(odd)}')
+    if begun:
+        notes += _compare(out / IMAGES, readable, classes)
+    numbers = {name: number for number, name in enumerate(classes)}
+    entries = [
+        {'img_path': name} | ({'gt_label': numbers[name.partition('/')[0]]} if classes else {}) for name in readable
+    ]
+    metainfo = json.dumps({'classes': classes} if classes else {})
+    lines = ',\n'.join(map(json.dumps, entries))
+    write_text(out / IMAGES, f'{{"metainfo": {metainfo}, "data_list": [\n{lines}\n]}}\n')
+    return FolderImages(len(readable), classes, notes)
 
 
-def lines_of(names: list[str]) -> str:
-    return ''.join(f'{name}\n' for name in names)
-
-
-def _find(folder: Path, out: Path) -> Iterator[str]:
-    """Names of image files below ``folder``, relative to it; those below ``out`` are results.
+def _find(folder: Path, out: Path) -> _Found:
+    """Image files below ``folder``; those below ``out`` are results.
 
     Links to folders are followed, but not into one that the link lies in, where it would go on for ever.
     """
+    found = _Found()
     above = {str(folder): {folder.resolve()}}  # of each folder to be walked: itself and those it lies in, without links
     for root, directories, files in os.walk(folder, followlinks=True):
-        path = above.pop(root)
-        real = {name: Path(root, name).resolve() for name in directories}
-        directories[:] = [name for name in directories if real[name] not in {out, *path}]
+        path, inside = above.pop(root), Path(root).relative_to(folder)
+        hidden = [name for name in directories if _is_hidden(name)]
+        found.hidden += [f'{(inside / name).as_posix()}/' for name in hidden]
+        real = {name: Path(root, name).resolve() for name in directories if name not in hidden}
+        directories[:] = sorted(name for name in real if real[name] not in {out, *path})
         above.update({os.path.join(root, name): path | {real[name]} for name in directories})
-        yield from (
-            Path(root, file).relative_to(folder).as_posix() for file in files if file.lower().endswith(SUFFIXES)
-        )
+        for file in files:
+            name, end = (inside / file).as_posix(), os.path.splitext(file)[1].lower()
+            if end in SUFFIXES:
+                (found.hidden if _is_hidden(file) else found.images).append(name)
+            elif end in OTHERS:
+                found.others.append(name)
+    for names in (found.images, found.hidden, found.others):
+        names.sort()
+    return found
 
 
-def _find_unreadable(folder: Path, names: list[str], record: Path) -> dict[str, str]:
-    """``name -> why``; what ``record`` says, where it was written before."""
-    if not record.is_file():
-        # Reading and decoding leave Python to the other threads.
-        with ThreadPoolExecutor() as pool:
-            problems = pool.map(lambda name: _problem(folder / name), names)
-            problems = list(tqdm(problems, 'reading images', len(names), unit='image', disable=None))
-        found = [f'{name}\t{problem}' for name, problem in zip(names, problems, strict=True) if problem]
-        write_text(record, lines_of(found))
-    return dict(line.split('\t', 1) for line in record.read_text().splitlines())
+def _is_hidden(name: str) -> bool:
+    return name.startswith('.') or name in SYSTEM_FOLDERS
 
 
-def _problem(path: Path) -> str:
-    """Why training could not read an image; nothing where it can. It decodes as MMCV's LoadImageFromFile does."""
+def _notes_on_names(found: _Found) -> list[str]:
+    notes = []
+    if found.hidden:
+        notes.append(f'{len(found.hidden):,} hidden files and folders are left out: {_first(found.hidden)}')
+    if found.others:
+        notes.append(f'{len(found.others):,} files are of kinds that cannot be read: {_first(found.others)}')
+    return notes
+
+
+def _look_at_all(folder: Path, names: list[str], record: Path) -> dict[str, dict]:
+    """``name -> entry`` of ``record``, which is brought up to date."""
+    lines = record.read_text().splitlines() if record.is_file() else []
+    earlier = {entry['name']: entry for entry in map(json.loads, lines)}
+    entries = {name: {'name': name} | _state(folder / name) for name in names}
+    new = [name for name, entry in entries.items() if not entry.items() <= earlier.get(name, {}).items()]
+    # Reading and decoding leave Python to the other threads.
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(lambda name: look_at(folder / name), new)
+        results = tqdm(results, 'reading images', len(new), unit='image', disable=None)
+        for name, (problem, remark) in zip(new, results, strict=True):
+            entries[name] |= {'problem': problem} if problem else {}
+            entries[name] |= {'remark': remark} if remark else {}
+            earlier[name] = entries[name]
+    entries = {name: earlier[name] for name in names}
+    write_text(record, ''.join(f'{json.dumps(entry)}\n' for entry in entries.values()))
+    return entries
+
+
+def _state(path: Path) -> dict:
+    """By what a file is known not to have changed."""
     try:
-        content = path.read_bytes()
-        image = mmcv.imfrombytes(content) if content else None
-    except (OSError, cv2.error) as error:
-        return ' '.join(str(error).split())
-    if image is None:
-        return 'it is damaged or no image' if content else 'it is empty'
-    return ''
+        status = path.stat()
+    except OSError:  # looking at it says why
+        return {'bytes': None, 'modified': None}
+    return {'bytes': status.st_size, 'modified': status.st_mtime_ns}
+
+
+def _compare(path: Path, readable: list[str], classes: list[str]) -> list[str]:
+    """What has changed since the training began."""
+    if not path.is_file():
+        return []
+    earlier = json.loads(path.read_text())
+    before = earlier['metainfo'].get('classes', [])
+    if before != classes:
+        raise UnusableInputError(
+            f'The training in {path.parent} has the classes {", ".join(before)}, and the folder now has '
+            f'{", ".join(classes)}. Give another --out.'
+        )
+    changed = sorted({entry['img_path'] for entry in earlier['data_list']} ^ set(readable))
+    if not changed:
+        return []
+    return [f'{len(changed):,} images have come or gone since the training began ({_first(changed)}): it goes on with '
+            'those that are there.']  # fmt: skip
 
 
 def _find_classes(folder: Path, names: list[str]) -> list[str]:
@@ -137,4 +197,13 @@ def _find_classes(folder: Path, names: list[str]) -> list[str]:
 
 
 def _first(names: list[str]) -> str:
-    return ', '.join(names[:NAMED]) + (', ...' if len(names) > NAMED else '')
+    return ', '.join(map(_printable, names[:NAMED])) + (', ...' if len(names) > NAMED else '')
+
+
+def _listed(reasons: dict[str, str]) -> str:
+    return ''.join(f'\n  {_printable(name)}: {reason}' for name, reason in list(reasons.items())[:NAMED])
+
+
+def _printable(name: str) -> str:
+    """A name on one line, whatever bytes the file system lets it have."""
+    return repr(name)[1:-1]

@@ -88,19 +88,18 @@ class Step:
     call: Callable[[], object] | None = None
 
     def __str__(self) -> str:
-        comment = '# ' if self.finished else ''
-        return f'{comment}(cd {shlex.quote(str(self.folder))} && {shlex.join(self.command)})'
+        return f'(cd {shlex.quote(str(self.folder))} && {shlex.join(self.command)})'
 
 
 def run_steps(steps: Sequence[Step], record: Path) -> None:
-    """Run what is not finished, in order, and write all commands to ``record``, a shell script.
+    """Run what is not finished, in order, and write all commands to ``record``, a shell script that repeats the work.
 
     Raises:
         StepError: When one fails or is interrupted by the keyboard.
     """
-    write_text(record, '\n'.join(['set -e  # commented out: was finished before', *map(str, steps), '']))
+    write_text(record, '\n'.join(['set -e', *map(str, steps), '']))
     for step in steps:
-        print(step, flush=True)
+        print(f'# finished: {step}' if step.finished else step, flush=True)
         if not step.finished and (code := _run(step)):
             if code == EXIT_CODE:
                 raise StepError(f'{RESUME}\nStopped: {step}')

@@ -1,0 +1,47 @@
+"""What of an image file the training would see, and what it would not."""
+
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+
+SUFFIXES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.jp2', '.png', '.bmp', '.dib', '.webp', '.avif', '.gif'),
+    *('.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm'),
+)
+EIGHT_BITS = ('.jpg', '.jpeg', '.jpe', '.jfif')  # and no alpha
+DARK = 32  # of 255: no more is left where the upper bits of larger numbers are empty
+
+
+def look_at(path: Path) -> tuple[str, str]:
+    """Decode an image as MMCV's ``LoadImageFromFile`` does.
+
+    Returns:
+        tuple[str, str]: Why it cannot be read, and what of it is read otherwise than a viewer shows it; mostly both are
+        empty.
+    """
+    try:
+        content = path.read_bytes()
+        image = mmcv.imfrombytes(content) if content else None
+    except (OSError, cv2.error) as error:
+        return ' '.join(str(error).split()), ''
+    if not content:
+        return 'it is empty', ''
+    if path.suffix.lower() in EIGHT_BITS:
+        return ('it is damaged or no image' if image is None else ''), ''
+    whole = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        return (
+            'it is damaged or no image' if whole is None else f'its numbers are {whole.dtype}, not 8 or 16 bits'
+        ), ''
+    return '', '' if whole is None else _find_remark(whole, image)
+
+
+def _find_remark(whole: np.ndarray, image: np.ndarray) -> str:
+    white = np.iinfo(whole.dtype).max
+    if whole.ndim == 3 and whole.shape[2] == 4 and whole[..., 3].min() < white:
+        return 'transparent parts are read with the colours that lie hidden there: paste it on a background'
+    if whole.dtype != np.uint8 and image.max() < DARK and whole.max() > 0:
+        return f'nearly black: its {whole.dtype} values end at {whole.max()}, where white is {white}: scale them'
+    return ''
