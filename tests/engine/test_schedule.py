@@ -3,14 +3,14 @@
 import copy
 
 import pytest
-from mmcls.engine import SafeCheckpointHook, ScheduleHook
+from mmcls.engine import EpochPositionHook, SafeCheckpointHook, ScheduleHook
 from mmengine.config import Config
 from small_runner import small_runner
 
 WARM_UP = {'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False, 'begin': 0, 'end': 3}
 
 
-def rates(work_dir, epochs, scheduler, resume=False, lr=0.01):
+def rates(work_dir, epochs, scheduler, resume=False, lr=0.01, **more):
     """The learning rate of each iteration."""
     seen = []
     settings = {'param_scheduler': scheduler, 'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': lr}}}
@@ -20,7 +20,9 @@ def rates(work_dir, epochs, scheduler, resume=False, lr=0.01):
         **copy.deepcopy(settings),
         cfg=Config(settings),
         default_hooks={'schedule': ScheduleHook(), 'checkpoint': SafeCheckpointHook(interval=1)},
+        custom_hooks=[EpochPositionHook()],
         resume=resume,
+        **more,
     )
     forward = runner.model.forward
 
@@ -56,6 +58,14 @@ def test_another_learning_rate_is_followed(tmp_path):
     whole = rates(tmp_path / 'whole', 4, [cosine(4)], lr=0.5)
     rates(tmp_path / 'run', 2, [cosine(4)])
     assert rates(tmp_path / 'run', 4, [cosine(4)], resume=True, lr=0.5) == pytest.approx(whole[8:])
+
+
+def test_with_another_batch_the_iterations_follow_the_epochs(tmp_path):
+    schedule = [cosine(4, convert_to_iter_based=True)]
+    whole = rates(tmp_path / 'whole', 4, schedule, train={'batch_size': 4})
+    rates(tmp_path / 'run', 2, schedule)
+    rest = rates(tmp_path / 'run', 4, schedule, resume=True, train={'batch_size': 4})
+    assert rest == pytest.approx(whole[4:])
 
 
 def test_the_same_schedule_goes_on_without_a_word(tmp_path, capsys):

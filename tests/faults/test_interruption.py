@@ -104,11 +104,15 @@ def test_an_iteration_based_run_stops_after_an_optimizer_step(options, tmp_path)
     assert_same_weights(work_dir / 'iter_12.pth', tmp_path / 'whole' / 'iter_12.pth')
 
 
-def test_an_epoch_of_other_batches_is_not_gone_on_with(options, tmp_path):
+def test_an_epoch_of_other_batches_begins_anew(options, tmp_path):
     work_dir = tmp_path / 'run'
-    train(DISTILL, work_dir, options + fault('SIGTERM', 2), code=EXIT_CODE)
-    output = train(DISTILL, work_dir, [*options, 'train_dataloader.batch_size=32'], '--resume', code=1)
-    assert 'within an epoch of 6 batches of 16 images in 1 processes; now it is 3 batches of 32' in output
+    train(DISTILL, work_dir, options + fault('SIGTERM', 8), code=EXIT_CODE)
+    output = train(DISTILL, work_dir, [*options, 'train_dataloader.batch_size=32'], '--resume')
+    assert (
+        'An epoch now has 3 batches of 32 images in 1 processes. The 8 iterations of the checkpoint are counted as 3, '
+        'and epoch 2 begins anew: it was saved in one of 6 batches of 16 images in 1 processes.'
+    ) in output
+    assert torch.load(work_dir / 'epoch_2.pth', weights_only=False)['meta']['iter'] == 6
 
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1', 'SIGINT'])

@@ -14,7 +14,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..configs import load_config
-from ..engine.stopping import EXIT_CODE
+from ..engine.stopping import EXIT_CODE, StoppedError
 from ..errors import MissingFileError, RepFusionError
 from ..files import write_text
 
@@ -95,14 +95,16 @@ def run_steps(steps: Sequence[Step], record: Path) -> None:
     """Run what is not finished, in order, and write all commands to ``record``, a shell script that repeats the work.
 
     Raises:
-        StepError: When one fails or is interrupted by the keyboard.
+        StepError: When one fails.
+        StoppedError: When one was stopped by a signal or the keyboard.
     """
     write_text(record, '\n'.join(['set -e', *map(str, steps), '']))
     for step in steps:
         print(f'# finished: {step}' if step.finished else step, flush=True)
         if not step.finished and (code := _run(step)):
             if code == EXIT_CODE:
-                raise StepError(f'{RESUME}\nStopped: {step}')
+                print(f'{RESUME}\nStopped: {step}', flush=True)
+                raise StoppedError
             raise StepError(f'Failed with exit code {code}: {step}\n{AGAIN}')
 
 
@@ -122,9 +124,11 @@ def _run(step: Step) -> int:
             step.command, cwd=step.folder, preexec_fn=_end_with_parent if sys.platform == 'linux' else None
         )
         return process.wait()
+    except StoppedError:
+        return EXIT_CODE
     except RepFusionError as error:
         raise StepError(f'{error}\nFailed: {step}\n{AGAIN}') from error
     except KeyboardInterrupt:  # which the command got as well
         if process:
             process.wait()
-        raise StepError(f'{RESUME}\nStopped: {step}') from None
+        return EXIT_CODE

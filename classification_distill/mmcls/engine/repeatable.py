@@ -18,7 +18,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import HOOKS
 from torch.utils.data import get_worker_info
 
-from ..errors import UnusableInputError
+from .terminal import AT_TERMINAL
 
 DATA, STEP = 0, 1  # what the draws of an iteration are for
 
@@ -118,8 +118,8 @@ class EpochPositionHook(Hook):
     EpochBasedTrainLoop itself would begin the epoch anew; IterBasedTrainLoop finds its place without help. Nothing is
     loaded to skip it: the sampler's order is deterministic. Hooks are given the batch's number within the whole epoch.
 
-    Raises:
-        ValueError: When the epoch now has other batches than when the checkpoint was saved.
+    Where an epoch has other batches than when the checkpoint was saved, an unfinished one begins anew, and the
+    iterations, on which schedules depend, are counted as if all epochs had been so.
     """
 
     priority = 'HIGHEST'  # before IterationSeedHook, whose seeds follow from where the epoch goes on
@@ -136,17 +136,26 @@ class EpochPositionHook(Hook):
             if seed is not None and sampler is not None:
                 sampler.seed = seed
 
+    def before_train(self, runner) -> None:
+        if not runner._resume or not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            return
+        now, said = _epoch_size(runner), ''
+        if self._resumed_from and not now.items() <= self._resumed_from.items():
+            said = f', and epoch {runner.epoch + 1} begins anew: it was saved in one of {_describe(self._resumed_from)}'
+            self._resumed_from = None
+        iteration = runner.epoch * now['batches'] + (self._resumed_from or {}).get('batches_seen', 0)
+        if said or iteration != runner.iter:
+            runner.logger.warning(
+                f'An epoch now has {_describe(now)}. The {runner.iter} iterations of the checkpoint are counted as '
+                f'{iteration}{said}.',
+                extra=AT_TERMINAL,
+            )
+            runner.train_loop._iter = iteration
+
     def before_train_epoch(self, runner) -> None:
         self._batches_seen = 0
         if self._resumed_from is None:
             return
-        expected = {'batches_seen': self._resumed_from['batches_seen'], **_epoch_size(runner)}
-        if self._resumed_from != expected:
-            raise UnusableInputError(
-                f'The checkpoint was saved within an epoch of {_describe(self._resumed_from)}; now it is '
-                f'{_describe(expected)}. Resume with as many processes and images in a batch as before, or from the '
-                'last checkpoint of a whole epoch: --resume <work_dir>/epoch_<N>.pth.'
-            )
         self._batches_seen = self._resumed_from['batches_seen']
         batch_sampler = runner.train_dataloader.batch_sampler
         batch_sampler.sampler = _Rest(batch_sampler.sampler, self._batches_seen * batch_sampler.batch_size)

@@ -29,6 +29,17 @@ NAMES = {signal.SIGINT: 'Ctrl-C'}
 SECOND = 1.0  # seconds after which a Ctrl-C is another one, and not the first that torchrun passes on
 
 
+class StoppedError(SystemExit):
+    """Ends a process that was asked to stop, with ``EXIT_CODE``; the run can be resumed."""
+
+    def __init__(self):
+        super().__init__(EXIT_CODE)
+
+
+def _stop(number: int, frame) -> None:
+    raise StoppedError
+
+
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
     """Until training begins there is nothing to save: a signal ends the run at once, with ``EXIT_CODE``.
@@ -36,7 +47,7 @@ def exit_on_signals() -> Iterator[None]:
     What the process ignores, as a background job does Ctrl-C, it goes on to ignore.
     """
     handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda *_: sys.exit(EXIT_CODE)) for number in handled}
+    before = {number: signal.signal(number, _stop) for number in handled}
     try:
         yield
     finally:
@@ -96,7 +107,7 @@ class InterruptionHook(Hook):
             f'{runner.iter + 1}; all that it trained is in {Path(runner.work_dir, INTERRUPTED)}. Go on by --resume.',
             extra=AT_TERMINAL,
         )
-        raise SystemExit(EXIT_CODE)
+        raise StoppedError
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         buffers = checkpoint.get('meta', {}).get('buffers_by_rank', [])
