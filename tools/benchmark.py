@@ -31,12 +31,11 @@ def main() -> None:
         command.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
         command.add_argument('--json', type=Path, dest='out', help='also write everything measured to this file')
     args = vars(parser.parse_args())
-    from mmcls.benchmark import UnusableInputError, benchmark
+    from mmcls.benchmark import benchmark
+    from mmcls.errors import told
 
-    try:
+    with told(parser.error):
         print(benchmark(**args))
-    except UnusableInputError as error:
-        parser.error(str(error))
 
 
 if __name__ == '__main__':

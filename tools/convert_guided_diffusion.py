@@ -15,13 +15,11 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    from mmcls.errors import RepFusionError
+    from mmcls.errors import told
     from mmcls.models.guided_diffusion import convert
 
-    try:
+    with told(parser.error):
         pipeline = convert(args.checkpoint, args.folder, args.variant)
-    except (RepFusionError, OSError) as error:
-        parser.error(str(error))
     print(
         f'{args.folder}: {pipeline.unet.num_parameters():,} parameters. Use it as '
         f"teacher=dict(type='DiffusersTeacher', pretrained={str(args.folder)!r})."

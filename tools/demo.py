@@ -1,7 +1,6 @@
 """The demo: bash tools/demo.sh [PART]."""
 
 import argparse
-import sys
 
 
 def main() -> None:
@@ -15,12 +14,10 @@ def main() -> None:
     part = ' '.join(parser.parse_args().part)
 
     from mmcls.demo import demo
-    from mmcls.errors import RepFusionError
+    from mmcls.errors import told
 
-    try:
+    with told():
         print(demo(part), flush=True)
-    except RepFusionError as error:
-        sys.exit(str(error))
 
 
 if __name__ == '__main__':

@@ -22,12 +22,10 @@ def main() -> None:
     args = vars(parser.parse_args())
 
     from mmcls.apis.distill import distill
-    from mmcls.errors import RepFusionError
+    from mmcls.errors import told
 
-    try:
+    with told():
         distill(args.pop('folder'), **args)
-    except RepFusionError as error:
-        parser.exit(1, f'{error}\n')
 
 
 if __name__ == '__main__':

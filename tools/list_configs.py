@@ -1,7 +1,6 @@
 """Write the table of all trees' configs into classification_distill/configs/README.md, from the loaded configs."""
 
 import argparse
-import sys
 
 
 def main() -> None:
@@ -10,12 +9,10 @@ def main() -> None:
     args = parser.parse_args()
 
     from mmcls.apis.config_table import update
-    from mmcls.errors import RepFusionError
+    from mmcls.errors import told
 
-    try:
+    with told():
         update(args.check)
-    except RepFusionError as error:
-        sys.exit(str(error))
 
 
 if __name__ == '__main__':

@@ -19,14 +19,12 @@ def main() -> None:
     args = parser.parse_args()
 
     from mmcls.apis.probe_configs import probe_configs
-    from mmcls.errors import RepFusionError
+    from mmcls.errors import told
 
     out = args.out or Path('work_dirs/probe', Path(args.teacher).stem)
     sizes = args.train, args.test, args.batch_size
-    try:
+    with told(parser.error):
         print(probe_configs(args.teacher, args.data, out, args.layers, args.timesteps, *sizes))
-    except (RepFusionError, ValueError) as error:
-        parser.error(str(error))
 
 
 if __name__ == '__main__':

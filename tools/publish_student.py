@@ -17,12 +17,10 @@ def main() -> None:
     args = parser.parse_args()
 
     from mmcls.apis.publish import publish
-    from mmcls.errors import RepFusionError
+    from mmcls.errors import told
 
-    try:
+    with told(parser.error):
         print(publish(args.checkpoint, args.folder, args.formats, args.image_size, args.config))
-    except RepFusionError as error:
-        parser.error(str(error))
 
 
 if __name__ == '__main__':

@@ -1,7 +1,6 @@
 """One HTML page, to be opened without a network, of one or several runs: python tools/report.py <work_dir> ..."""
 
 import argparse
-import sys
 
 
 def main() -> None:
@@ -13,12 +12,10 @@ def main() -> None:
     args = parser.parse_args()
 
     from mmcls.apis.report import report
-    from mmcls.errors import RepFusionError
+    from mmcls.errors import told
 
-    try:
+    with told():
         print(report(args.work_dirs, args.out))
-    except RepFusionError as error:
-        sys.exit(str(error))
 
 
 if __name__ == '__main__':

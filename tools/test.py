@@ -1,7 +1,6 @@
 """Test a trained model of any tree: python tools/test.py <CONFIG> <CHECKPOINT> [--out FILE] [--show-dir DIR] ..."""
 
 import argparse
-import sys
 
 
 def main() -> None:
@@ -24,12 +23,10 @@ def main() -> None:
 
     from mmcls import engine, errors
 
-    try:
+    with errors.told(named=True):
         config = engine.prepare_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         config.load_from = args.checkpoint
         engine.evaluate(config, args.out, args.show_dir)
-    except errors.RepFusionError as error:
-        sys.exit(f'{type(error).__name__}: {error}')
 
 
 if __name__ == '__main__':

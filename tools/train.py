@@ -1,7 +1,6 @@
 """Train a model of any tree: python tools/train.py <CONFIG> [--work-dir DIR] [--resume [CHECKPOINT]] ..."""
 
 import argparse
-import sys
 
 
 def main() -> None:
@@ -32,11 +31,9 @@ def main() -> None:
     from mmcls import engine, errors
 
     follow = args.work_dir, args.launcher, args.resume, args.amp, args.auto_scale_lr
-    try:
+    with errors.told(named=True):
         config = engine.prepare_config(args.config, args.cfg_options, *follow)
         (engine.dry_run if args.dry_run else engine.train)(config, args.allow_partial_init)
-    except errors.RepFusionError as error:
-        sys.exit(f'{type(error).__name__}: {error}')
 
 
 if __name__ == '__main__':

@@ -1,7 +1,6 @@
 """Distil, then train and test a downstream model from the student: bash tools/transfer.sh."""
 
 import argparse
-import sys
 
 
 def main() -> None:
@@ -17,12 +16,10 @@ def main() -> None:
         parser.error(f'{args.gpus} GPUs: at least 1 is needed; without GPUs it is the number of processes.')
 
     from mmcls.apis.transfer import transfer
-    from mmcls.errors import RepFusionError
+    from mmcls.errors import told
 
-    try:
+    with told():
         transfer(args.distill_config, args.downstream_config, args.gpus, args.amp)
-    except RepFusionError as error:
-        sys.exit(str(error))
 
 
 if __name__ == '__main__':

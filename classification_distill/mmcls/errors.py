@@ -1,4 +1,8 @@
-"""The one family of errors that a person, and not a bug, makes."""
+"""The one family of errors that a person, and not a bug, makes; and the end of a command by Ctrl-C."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class RepFusionError(Exception):
@@ -14,3 +18,20 @@ class UnusableInputError(RepFusionError, ValueError):
 
 class MissingFileError(RepFusionError, FileNotFoundError):
     """A file or folder that is not there."""
+
+
+@contextmanager
+def told(end: Callable[[str], None] = sys.exit, named: bool = False) -> Iterator[None]:
+    """End a command with a sentence: of an error of this family, or, with a shell's exit code 130, by Ctrl-C.
+
+    Args:
+        end: Is given the sentence of an error.
+        named: Whether the sentence begins with the error's name.
+    """
+    try:
+        yield
+    except RepFusionError as error:
+        end(f'{type(error).__name__}: {error}' if named else str(error))
+    except KeyboardInterrupt:
+        print('Stopped by Ctrl-C. Run the same command again.', file=sys.stderr)
+        sys.exit(130)

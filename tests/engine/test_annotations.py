@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from mmcls.engine import DataCheckHook
 from mmcls.errors import UnusableInputError
 from mmpretrain.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
+from small_runner import Linear, small_runner
 from torch import nn
 
 PIPELINE = [{'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}]
@@ -26,8 +28,17 @@ def look(training, validation=None, head=None, name='head'):
     if head is not None:
         setattr(model, name, head)
     val_loop = None if validation is None else SimpleNamespace(dataloader=SimpleNamespace(dataset=validation))
-    runner = SimpleNamespace(model=model, train_dataloader=SimpleNamespace(dataset=training), val_loop=val_loop)
-    DataCheckHook().before_train(runner)
+    logged = []
+    runner = SimpleNamespace(
+        model=model,
+        train_dataloader=SimpleNamespace(dataset=training),
+        val_loop=val_loop,
+        logger=SimpleNamespace(warning=lambda line, extra=None: logged.append(line)),
+    )
+    hook = DataCheckHook()
+    hook.before_train(runner)
+    assert hook.remarks == logged
+    return logged
 
 
 def head(**attributes):
@@ -81,8 +92,84 @@ def test_label_maps_hold_the_classes(tmp_path):
 
 
 def test_label_maps_that_are_all_ignored_are_refused(tmp_path):
-    with pytest.raises(UnusableInputError, match=r'None of 2 label maps, .* has a labelled pixel: all are 0'):
+    with pytest.raises(UnusableInputError, match=r'2 label maps, .* tell nothing apart: all are 0'):
         look(label_maps(tmp_path, [0, 0]), head=head(num_classes=2, ignore_index=0), name='decode_head')
+
+
+def test_label_maps_of_0_and_255_are_refused(tmp_path):
+    masks = label_maps(tmp_path, [255, 255])
+    with pytest.raises(UnusableInputError, match=r'tell nothing apart: all pixels are 0 or 255, and 255 is what'):
+        look(masks, head=head(num_classes=2, ignore_index=255), name='decode_head')
+
+
+def test_folders_of_a_system_are_no_classes(tmp_path):
+    for name in ('.ipynb_checkpoints', '__MACOSX'):
+        with pytest.raises(UnusableInputError, match=rf'{name} would be a class of 3: it is a folder of the system'):
+            look(folder_of_classes(tmp_path / name, ['cats', 'dogs', name]))
+
+
+def test_files_that_are_read_otherwise_than_they_look_are_remarked(tmp_path):
+    training = folder_of_classes(tmp_path, ['blue', 'green'])
+    assert look(training) == []
+    Image.new('RGBA', (4, 4), (9, 9, 9, 0)).save(tmp_path / 'green/one.png')
+    (remark,) = look(training)
+    assert f'1 of 2 images looked at are read otherwise than they look, as {tmp_path}/green/one.png: transp' in remark
+
+
+def test_a_map_of_one_pixel_is_remarked():
+    class NoData:
+        metainfo: dict = {}  # noqa: RUF012
+
+        def __len__(self):
+            return 0
+
+    model = nn.Module()
+    model.map_sizes = [(4, 4), (1, 1)]
+    runner = SimpleNamespace(
+        model=model,
+        train_dataloader=SimpleNamespace(dataset=NoData()),
+        val_loop=None,
+        logger=SimpleNamespace(warning=lambda *_, **__: None),
+    )
+    hook = DataCheckHook()
+    hook.before_train(runner)
+    assert 'Map 2 of 2 that the student gives is 1x1' in hook.remarks[0]
+    assert '--image-size' in hook.remarks[0]
+
+
+@pytest.mark.parametrize(('images', 'side', 'fits'), [(9, 1, False), (9, 2, True), (8, 1, True)])
+def test_a_last_batch_of_one_that_batch_norm_cannot_take_ends_the_first_step(tmp_path, images, side, fits):
+    class Normed(Linear):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(1)
+
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            maps = torch.stack(inputs).float().view(-1, 1, 1, 1).expand(-1, 1, side, side)
+            return {'loss': self.norm(maps).square().mean() + self.layer.weight.sum()}
+
+    runner = small_runner(tmp_path, images=images, epochs=1, custom_hooks=[DataCheckHook()])
+    runner.model = Normed()
+    if fits:
+        runner.train()
+        return
+    with pytest.raises(UnusableInputError, match=r'9 images in batches of 2 leave one for the last batch .* norm sees'):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_a_test_has_the_classes_of_the_checkpoint(tmp_path):
+    def check(classes):
+        hook = DataCheckHook()
+        hook.after_load_checkpoint(None, {'meta': {'dataset_meta': {'classes': ('blue', 'green', 'red')}}})
+        dataset = folder_of_classes(tmp_path / '-'.join(classes), classes)
+        hook.before_test(SimpleNamespace(model=nn.Module(), test_dataloader=SimpleNamespace(dataset=dataset)))
+
+    check(['blue', 'green', 'red'])
+    with pytest.raises(
+        UnusableInputError, match=r'The checkpoint has 3 classes and the test 2.* only in the checkpoint'
+    ):
+        check(['green', 'red'])
 
 
 def test_landmarks_are_as_many_as_the_models():

@@ -1,6 +1,7 @@
 import pytest
 import small_datasets
 from mmcls.engine.preflight import MissingDataError, check_data
+from mmcls.errors import UnusableInputError
 from mmengine.config import Config
 from processes import run_tool
 from support import ROOT
@@ -92,3 +93,21 @@ def test_the_tools_end_before_the_model_is_built(tmp_path, monkeypatch):
         assert f"{split}_dataloader.dataset.data_root='{tmp_path / 'digits'}' is not there" in output
         assert 'python tools/prepare_data/digits.py' in output
     assert {path.name for path in tmp_path.glob('run/*')} <= {'train.lock'}  # no log
+
+
+@pytest.mark.parametrize(
+    ('kind', 'text', 'problem'),
+    [
+        ('mmpretrain.CustomDataset', 'a.png 0\n\nb.png 1\n', "line 2 of .* is '', expected the name of a file"),
+        ('mmpretrain.CustomDataset', 'a.png 0\nb.png\n', "line 2 of .* is 'b.png', expected the name of a file"),
+        ('mmpretrain.ImageNet', 'a.png 0\nb.png one\n', "line 2 of .* is 'b.png one'"),
+        ('mmseg.BaseSegDataset', 'a\n\n', "line 2 of .* is '', expected a name"),
+    ],
+)
+def test_lines_of_lists_are_looked_at(tmp_path, kind, text, problem):
+    small_datasets.write_files(tmp_path, {'images/0.png': b'0', 'train.txt': text.encode()})
+    dataset = {'type': kind, 'data_root': str(tmp_path), 'data_prefix': 'images', 'ann_file': 'train.txt'}
+    with pytest.raises(UnusableInputError, match=rf"train_dataloader\.dataset\.ann_file='train.txt': {problem}"):
+        check_data({'train_dataloader': {'dataset': dataset}}, ['train'])
+    (tmp_path / 'train.txt').write_text('my picture.png 0\r\nb.png 1\n')
+    check_data({'train_dataloader': {'dataset': dataset}}, ['train'])

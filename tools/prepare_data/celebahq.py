@@ -6,7 +6,7 @@ packs them: ``CelebA-HQ-img/<0-29999>.jpg``. Its masks are for face parsing: cel
 
 from pathlib import Path
 
-from common import DATA_ROOT, DataError, broken_images, first, open_zip, parse_args, report, unpack
+from common import DATA_ROOT, DataError, broken_images, first, open_zip, parse_args, report, run, unpack
 
 FOLDER = DATA_ROOT / 'celebaHQ_mask' / 'CelebAMask-HQ'
 IMAGES = 'CelebA-HQ-img'
@@ -50,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from celeba_split import MAPPING, OFFICIAL_COUNTS, PARTITION, SOURCES, SPLITS, read_split
 from celebahq import FOLDER, IMAGES, URL
-from common import DataError, broken_images, first, open_zip, parse_args, report, require_space, unpack, write_file
+from common import DataError, broken_images, first, open_zip, parse_args, report, require_space, run, unpack, write_file
 from parallel import parallel_map
 from part_masks import CLASSES, label_map, list_part_masks
 from PIL import Image
@@ -150,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

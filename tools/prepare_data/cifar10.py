@@ -9,7 +9,7 @@ import tarfile
 from http.client import HTTPException
 from pathlib import Path
 
-from common import DATA_ROOT, DataError, parse_args, report, require_space, write_file
+from common import DATA_ROOT, DataError, parse_args, report, require_space, run, write_file
 from mmpretrain.datasets import CIFAR10
 from mmpretrain.datasets.utils import calculate_md5, check_integrity, download_url
 from tqdm import tqdm
@@ -84,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,15 @@ DAMAGES = (EOFError, zipfile.BadZipFile, zlib.error)  # what zipfile raises for 
 
 class DataError(SystemExit):
     """Ends a script with exit code 1 and a sentence that says what was found, what was expected and what to do."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script, which Ctrl-C ends with a sentence and, as a shell expects, exit code 130."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print('Stopped by Ctrl-C. Run the same command again.', file=sys.stderr)
+        sys.exit(130)
 
 
 def parse_args(description: str, folder: Path, archive: str | None = None) -> argparse.Namespace:

@@ -17,7 +17,7 @@ import celebamask_hq
 import cv2
 import numpy as np
 import wflw
-from common import DATA_ROOT, DataError, require_space, write_file
+from common import DATA_ROOT, DataError, require_space, run, write_file
 from face_drawing import Portrait, Scene, contact_sheet, draw_face, project_points, sample_scene
 from parallel import parallel_map
 from part_masks import PART_MASKS
@@ -181,4 +181,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

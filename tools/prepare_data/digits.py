@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from common import DATA_ROOT, DataError, broken_images, first, parse_args, report
+from common import DATA_ROOT, DataError, broken_images, first, parse_args, report, run
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -93,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -6,7 +6,7 @@ This script writes nothing, with or without ``--check``; torchvision lays the ar
 
 from pathlib import Path
 
-from common import DATA_ROOT, IMAGE_SUFFIXES, broken_images, first, images_by_class, parse_args, report
+from common import DATA_ROOT, IMAGE_SUFFIXES, broken_images, first, images_by_class, parse_args, report, run
 from timm.data import ImageNetInfo
 
 FOLDER = DATA_ROOT / 'imagenet'
@@ -57,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

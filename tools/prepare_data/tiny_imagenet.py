@@ -10,7 +10,18 @@ import re
 from pathlib import Path
 from zipfile import ZipFile
 
-from common import DATA_ROOT, DataError, broken_images, first, images_by_class, open_zip, parse_args, report, unpack
+from common import (
+    DATA_ROOT,
+    DataError,
+    broken_images,
+    first,
+    images_by_class,
+    open_zip,
+    parse_args,
+    report,
+    run,
+    unpack,
+)
 from tqdm import tqdm
 
 FOLDER = DATA_ROOT / 'tiny-imagenet-200'
@@ -114,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

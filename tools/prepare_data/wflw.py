@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from common import DATA_ROOT, DataError, broken_images, first, parse_args, report, write_file
+from common import DATA_ROOT, DataError, broken_images, first, parse_args, report, run, write_file
 from PIL import Image
 from tqdm import tqdm
 from wflw_list import ATTRIBUTES, NUM_POINTS, read_list
@@ -179,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

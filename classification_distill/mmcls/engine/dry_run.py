@@ -18,6 +18,7 @@ from ..configs import find_class
 from ..errors import RepFusionError, UnusableInputError
 from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
+from .data_check import DataCheckHook
 from .launch import build_runner
 from .preflight import check_data
 from .pretrained import check_start
@@ -66,12 +67,15 @@ class _Trial:
     """Instead of the training: a step on a few images, and a validation of them."""
 
     cost: StepCost
+    data_check: DataCheckHook
 
     def run(self) -> None:
         runner = self.runner
         runner.call_hook('before_train')
         images, batch = _load(self.dataloader)
         self.cost = measure_step(runner, batch, images, self.dataloader.batch_size)
+        self.data_check = next(hook for hook in runner.hooks if isinstance(hook, DataCheckHook))
+        self.data_check.check_last_batch(self.dataloader)
         if runner.val_loop is not None:
             runner.call_hook('before_val')
             _, batch = _load(runner.val_dataloader)
@@ -132,6 +136,7 @@ def _describe(trial: _Trial) -> Iterator[str]:
     parts = ', '.join(f'{name} {_short(count)}' for name, count in cost.trained.items())
     device = next(runner.model.parameters()).device
     yield 'Nothing was trained. All was built, and one step works.'
+    yield from (f'note        {remark}' for remark in trial.data_check.remarks)
     yield f'data        {", ".join(data)}; {runner.max_iters:,} iterations'
     yield f'parameters  {_short(sum(cost.trained.values()))} trained ({parts}), {_short(cost.frozen)} frozen'
     yield f'compute     {_short(cost.flops)}FLOP a step of {cost.batch} images, in convolutions and matrix products'

@@ -131,7 +131,7 @@ def train(config: Config, allow_partial_init: bool = False) -> None:
     Raises:
         RepFusionError: When data or weights are missing or do not fit, or the work directory is in use.
     """
-    with exit_on_signals(), locked_work_dir(config.work_dir, config.launcher):
+    with exit_on_signals(), locked_work_dir(config.work_dir, config.launcher, config.filename):
         check_data(config, ['train', 'val'])
         problems = resolve_checkpoint(config)
         runner = build_runner(config)

@@ -4,18 +4,21 @@ The Runner builds data sets after the model, and their own errors name neither t
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
-from mmpretrain.datasets import CIFAR10, ImageNet
+from mmpretrain.datasets import CIFAR10, CustomDataset, ImageNet
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
 from ..configs import find_class, is_a, type_name
 from ..errors import MissingFileError, UnusableInputError
 from ..models.classifiers.repfusion import RepFusion
 from ..models.generators.ddpm_trainer import DDPMTrainer
+
+LABELLED = re.compile(r'.*\S \d+')
 
 
 class MissingDataError(MissingFileError):
@@ -31,6 +34,7 @@ def check_data(config: Config | dict, splits: Sequence[str]) -> None:
 
     Raises:
         MissingDataError: For a ``data_root``, ``ann_file`` or ``data_prefix`` that does not exist, or an empty folder.
+        UnusableInputError: For a line of an annotation file of text that names no file, or no class.
     """
     missing: dict[str, Path] = {}
     for split in splits:
@@ -40,6 +44,8 @@ def check_data(config: Config | dict, splits: Sequence[str]) -> None:
                 known = any(parent in missing.values() for parent in path.parents)
                 if not known and not _is_there(path):
                     missing[name] = path
+        for field, dataset in walk_datasets(dataloader.get('dataset'), f'{split}_dataloader.dataset'):
+            _check_list(dataset, field)
     if missing:
         lines = [f'{field} is not there: {path}' for field, path in missing.items()]
         raise MissingDataError('\n'.join(['A data set is missing or empty.', *lines, _advice(config)]))
@@ -79,6 +85,20 @@ def _paths_below_root(dataset: Mapping) -> dict[str, str]:
 
 def _is_there(path: Path) -> bool:
     return any(path.iterdir()) if path.is_dir() else path.exists()
+
+
+def _check_list(dataset: Mapping, field: str) -> None:
+    """Whether each line of an annotation file of text is one of its data set's."""
+    path = Path(os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or ''))
+    if path.suffix != '.txt' or not path.is_file():
+        return
+    labelled = is_a(dataset, CustomDataset, DATASETS) and dataset.get('with_label', True)
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip() or (labelled and not LABELLED.fullmatch(line.strip())):
+            raise UnusableInputError(
+                f'{field}.ann_file={dataset["ann_file"]!r}: line {number} of {path} is {line!r}, expected '
+                f'{"the name of a file, a blank and the number of its class" if labelled else "a name"}.'
+            )
 
 
 def _advice(config: Mapping) -> str:

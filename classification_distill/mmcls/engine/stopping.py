@@ -154,23 +154,29 @@ def _buffers_by_rank(model: nn.Module) -> list[dict[str, Tensor]]:
 
 
 LOCK = 'train.lock'
+CONFIG = 'config '  # begins the line of the lock that names it
 RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
 
 class WorkDirInUseError(RepFusionError, RuntimeError):
-    """Another training run writes to the work directory."""
+    """Another training run writes to the work directory, or has its checkpoints there."""
 
 
 @contextmanager
-def locked_work_dir(work_dir: str, launcher: str) -> Iterator[None]:
+def locked_work_dir(work_dir: str, launcher: str, config_file: str | None = None) -> Iterator[None]:
     """Hold ``<work_dir>/train.lock``, in the first process of a run; the others do nothing.
 
     The kernel releases the lock when the process ends, however it ends. It is a POSIX record lock: workers of the
     dataloader do not inherit it, and NFS passes it on to its server. On file systems mounted without locks between
     machines (``nolock``, ``local_lock``) it holds on one machine only.
 
+    Args:
+        work_dir: Work directory of the run.
+        launcher: What started its processes.
+        config_file: Its config, from where it is started.
+
     Raises:
-        WorkDirInUseError: When another run holds it.
+        WorkDirInUseError: When another run holds it, or it has checkpoints of another config that still exists.
     """
     if int(os.environ.get(RANK_VARIABLES.get(launcher, ''), '0')):
         yield
@@ -186,7 +192,23 @@ def locked_work_dir(work_dir: str, launcher: str) -> Iterator[None]:
                 f'{path.parent.resolve()} is the work directory of a training that still runs: {file.read().strip()}. '
                 'Wait for it, stop it (SIGTERM lets it save its state), or give another --work-dir.'
             ) from None
+        file.seek(0)
+        _refuse_another_config(path.parent, file.read(), config_file)
         file.truncate(0)
         file.write(f'process {os.getpid()} on {socket.gethostname()}, started {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
+        if config_file:
+            file.write(f'{CONFIG}{os.path.relpath(config_file)}\n')
         file.flush()
         yield
+
+
+def _refuse_another_config(work_dir: Path, lock: str, config_file: str | None) -> None:
+    """Two configs of one name, in two folders, have the same work directory by default."""
+    begun = next((line.removeprefix(CONFIG) for line in lock.splitlines() if line.startswith(CONFIG)), None)
+    if not begun or not config_file or not Path(begun).is_file() or os.path.samefile(begun, config_file):
+        return
+    if any(work_dir.glob('*.pth')):
+        raise WorkDirInUseError(
+            f'{work_dir.resolve()} has checkpoints of {begun}, and this is {os.path.relpath(config_file)}. Give '
+            'another --work-dir, or move that one away.'
+        )

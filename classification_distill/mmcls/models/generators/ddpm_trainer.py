@@ -25,6 +25,9 @@ class DDPMTrainer(BaseModel):
         data_preprocessor: As for any classifier; the images are brought to [-1, 1] from its mean and std.
         compile: Compile the U-Net by ``torch.compile``, which takes a minute or two at the start. None does so on a
             GPU.
+
+    Raises:
+        ValueError: When the U-Net's levels cannot halve its ``sample_size``, or at the first images of another size.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class DDPMTrainer(BaseModel):
         from diffusers import DDPMScheduler, UNet2DModel
 
         self.unet = UNet2DModel(**unet)
+        self.sample_size = _check_size(unet.get('sample_size'), 2 ** (len(self.unet.config.block_out_channels) - 1))
         self.scheduler = DDPMScheduler(**(scheduler or {}))
         self._range_checked = False
         self.compile_unet = compile
@@ -56,6 +60,11 @@ class DDPMTrainer(BaseModel):
         images = to_diffusion_range(inputs, self.data_preprocessor)
         if not self._range_checked:
             check_diffusion_range(images)
+            if images.shape[-2:] != torch.Size(self.sample_size):
+                raise UnusableInputError(
+                    f'The images are {images.shape[-2]}x{images.shape[-1]}, and model.unet.sample_size is '
+                    f'{self.sample_size}: give both the same, in the pipeline of train_dataloader.dataset.'
+                )
             self._range_checked = True
         t = torch.randint(self.scheduler.config.num_train_timesteps, (len(images),), device=images.device)
         noise = torch.randn_like(images)
@@ -67,3 +76,14 @@ class DDPMTrainer(BaseModel):
         from diffusers import DDPMPipeline
 
         return DDPMPipeline(self.unet, self.scheduler)
+
+
+def _check_size(size: int | tuple[int, int] | None, factor: int) -> tuple[int, int]:
+    """The ``sample_size`` of a U-Net as height and width, which ``factor`` must divide."""
+    sides = (size, size) if isinstance(size, int) else tuple(size or ())
+    if len(sides) != 2 or any(side % factor for side in sides):
+        raise UnusableInputError(
+            f"model.unet.sample_size={size}: expected the images' height and width, which the levels of "
+            f'block_out_channels halve, so multiples of {factor}.'
+        )
+    return sides

@@ -55,13 +55,25 @@ def choose_variant(checkpoint: Path, variant: str | None) -> str | dict:
         UnusableInputError: When none was asked for and the name tells none.
     """
     if variant is not None:
-        return json.loads(Path(variant).read_text()) if variant.endswith('.json') else variant
+        return _read_flags(Path(variant)) if variant.endswith('.json') else variant
     published = {f'{n}x{n}_diffusion': f'{n}' for n in (64, 128, 256, 512)} | {'256x256_diffusion_uncond': '256-uncond'}
     if checkpoint.stem not in published:
         raise UnusableInputError(
             f'{checkpoint.name} is not the name of a published checkpoint: say what it is by --variant.'
         )
     return published[checkpoint.stem]
+
+
+def _read_flags(path: Path) -> dict:
+    if not path.is_file():
+        raise MissingFileError(f'variant={str(path)!r}: there is no such file in {Path.cwd()}.')
+    try:
+        flags = json.loads(path.read_text())
+    except ValueError as error:
+        raise UnusableInputError(f'variant={str(path)!r} is no JSON: {error}.') from error
+    if not isinstance(flags, dict):
+        raise UnusableInputError(f"variant={str(path)!r}: expected an object of guided-diffusion's flags.")
+    return flags
 
 
 def convert(checkpoint: Path, folder: Path, variant: str | None = None) -> 'DDPMPipeline':

@@ -3,6 +3,7 @@
 "Diffusion Models Beat GANs on Image Synthesis" (Dhariwal and Nichol, NeurIPS 2021), https://github.com/openai/guided-diffusion.
 """
 
+import re
 from dataclasses import dataclass, fields
 
 from ...errors import UnusableInputError
@@ -76,6 +77,7 @@ class ADMVariant:
         return {'beta_schedule': schedule, 'variance_type': 'learned_range'}
 
 
+_NUMBER = re.compile(r'\s*\d+(\.\d+)?\s*')
 _CHANNEL_MULT = {
     64: (1, 2, 3, 4),
     128: (1, 1, 2, 3, 4),
@@ -93,6 +95,16 @@ VARIANTS = {
 }
 
 
+def _read_flag(value):
+    """A flag as guided-diffusion's command line spells it: ``'1,2,4'``, ``'True'``, ``'64'``."""
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, list) else value
+    numbers = [float(part) if '.' in part else int(part) for part in value.split(',') if _NUMBER.fullmatch(part)]
+    if len(numbers) == value.count(',') + 1:
+        return tuple(numbers) if ',' in value else numbers[0]
+    return {'true': True, 'false': False}.get(value.lower(), value)
+
+
 def get_variant(variant: str | dict) -> ADMVariant:
     """A published variant by name, or one's own by its flags.
 
@@ -101,7 +113,7 @@ def get_variant(variant: str | dict) -> ADMVariant:
     """
     if isinstance(variant, dict):
         try:
-            return ADMVariant(**variant)
+            return ADMVariant(**{name: _read_flag(value) for name, value in variant.items()})
         except TypeError as error:
             flags = ', '.join(field.name for field in fields(ADMVariant))
             raise UnusableInputError(f'variant={dict(variant)}: {error}. Flags are: {flags}.') from error

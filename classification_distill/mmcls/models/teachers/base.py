@@ -68,7 +68,12 @@ class BaseTeacher(FrozenHolder):
         super().__init__()
         if noise not in NOISES:
             raise UnusableInputError(f'noise={noise!r} is none of {", ".join(map(repr, NOISES))}.')
-        size = network.config.sample_size
+        size = network.config.get('sample_size')
+        if size is None:
+            raise UnusableInputError(
+                f"The pipeline's {type(network).__name__} does not say how large its images are: write sample_size, "
+                'their height and width, into the config.json of its folder.'
+            )
         height, width = (size, size) if isinstance(size, int) else size
         self._input_shape = (network.config.in_channels, height, width)
         self.sample_size = (height * image_scale, width * image_scale)
