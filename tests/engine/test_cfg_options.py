@@ -33,6 +33,19 @@ def test_a_student_is_refused_where_another_setting_of_the_model_is_none():
         apply_cfg_options(config, {'distilled': 'student.pth'})
 
 
+@pytest.mark.parametrize('option', ['val_dataloader.batch_size', 'param_scheduler.7.T_max', 'custom_hooks.first.type'])
+def test_a_field_of_what_has_none_is_refused(option):
+    config = Config({'model': {}, 'val_dataloader': None, 'param_scheduler': [{'T_max': 1}], 'custom_hooks': []})
+    with pytest.raises(ValueError, match=rf'--cfg-options {option}=1: the config has no place for it'):
+        apply_cfg_options(config, {option: 1})
+
+
+def test_what_is_deleted_makes_room_for_the_rest_in_any_order():
+    config = Config({'model': {'head': {'type': 'Old', 'width': 1}}})
+    apply_cfg_options(config, {'model.head.type': 'New', 'model.head._delete_': True, 'model.head.depth': 2})
+    assert config.model.head == {'type': 'New', 'depth': 2}
+
+
 def test_a_setting_named_by_its_field_comes_first():
     config = Config.fromfile(ROOT / 'classification_distill/configs/baseline/r18_b64_digits_finetune_repfusion.py')
     apply_cfg_options(config, {'model.backbone.init_cfg.checkpoint': 'field.pth', 'distilled': 'variable.pth'})

@@ -1,7 +1,8 @@
 import pytest
 import small_datasets
 from mmcls.engine.preflight import MissingDataError, check_data
-from mmcls.errors import UnusableInputError
+from mmcls.engine.stopping import WorkDirInUseError, locked_work_dir
+from mmcls.errors import UnusableInputError, told
 from mmengine.config import Config
 from processes import run_tool
 from support import ROOT
@@ -111,3 +112,30 @@ def test_lines_of_lists_are_looked_at(tmp_path, kind, text, problem):
         check_data({'train_dataloader': {'dataset': dataset}}, ['train'])
     (tmp_path / 'train.txt').write_text('my picture.png 0\r\nb.png 1\n')
     check_data({'train_dataloader': {'dataset': dataset}}, ['train'])
+
+
+def test_a_work_directory_that_another_config_has_begun_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small_datasets.write_files(tmp_path, {'configs/a/r18.py': b'', 'configs/b/r18.py': b''})
+
+    def hold(config):
+        with locked_work_dir('work_dirs/r18', 'none', config):
+            pass
+
+    hold('configs/a/r18.py')
+    hold('configs/b/r18.py')  # of which the first left nothing
+    (tmp_path / 'work_dirs/r18/epoch_1.pth').touch()
+    hold(str(tmp_path / 'configs/b/r18.py'))
+    with pytest.raises(WorkDirInUseError, match=r'has checkpoints of configs/b/r18.py, and this is configs/a/r18.py'):
+        hold('configs/a/r18.py')
+    (tmp_path / 'configs/b').rename(tmp_path / 'configs/c')  # it is moved, and goes on
+    hold('configs/c/r18.py')
+
+
+def test_ctrl_c_ends_a_command_with_a_sentence(capsys):
+    with pytest.raises(SystemExit) as end, told():
+        raise KeyboardInterrupt
+    assert end.value.code == 130
+    assert capsys.readouterr().err == 'Stopped by Ctrl-C. Run the same command again.\n'
+    with pytest.raises(SystemExit, match='UnusableInputError: it is so'), told(named=True):
+        raise UnusableInputError('it is so')

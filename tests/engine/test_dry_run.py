@@ -34,7 +34,8 @@ def distilled(tmp_path_factory):
 
 
 def dry_run(config, digits, pipeline, *options) -> tuple[int, str]:
-    data = [f'{split}_dataloader.dataset.data_root={digits}' for split in ('train', 'val')]
+    splits = ['train'] if config.startswith('configs/teacher') else ['train', 'val']
+    data = [f'{split}_dataloader.dataset.data_root={digits}' for split in splits]
     if config == DISTILL:
         data.append(f'model.teacher.pretrained={pipeline}')
     return run_tool('train.py', config, '--dry-run', '--cfg-options', *data, *options)
@@ -164,3 +165,28 @@ def test_memory_of_what_is_alive():
         before += 1
         assert memory.live == 0
     assert memory.peak == 8000
+
+
+@pytest.mark.parametrize(
+    ('config', 'option', 'sentence'),
+    [
+        (
+            FINETUNE,
+            'model.head.loss.loss_weight=nan',
+            'Values that are not finite, at iteration 1.\nRank 0: loss is [nan] for',
+        ),
+        (
+            'configs/teacher/ddpm_digits.py',
+            'model.unet.sample_size=12',
+            'The images are 8x8, and model.unet.sample_size',
+        ),
+        ('configs/teacher/ddpm_digits.py', 'model.unet.sample_size=9', 'multiples of'),
+    ],
+)
+def test_what_its_one_step_finds(config, option, sentence, digits, pipeline_folder, distilled):
+    options = [f'model.backbone.init_cfg.checkpoint={distilled}'] if config == FINETUNE else []
+    code, output = dry_run(config, digits, pipeline_folder, *options, option)
+    assert code == 1
+    assert 'This training would fail:\n- ' in output
+    assert sentence in output
+    assert 'Traceback' not in output

@@ -39,3 +39,21 @@ def test_samples_are_drawn_without_dropout():
 def test_only_trains():
     with pytest.raises(ValueError, match='only trains'):
         DDPMTrainer(UNET)(torch.zeros(1, 3, 8, 8), mode='predict')
+
+
+@pytest.mark.parametrize(
+    ('unet', 'sentence'),
+    [
+        ({'sample_size': 9}, 'model.unet.sample_size=9: expected .* multiples of 2'),
+        ({'sample_size': (8, 7)}, 'multiples of 2'),
+        ({'sample_size': None}, 'sample_size=None: expected'),
+    ],
+)
+def test_sizes_that_its_levels_cannot_halve_are_refused(unet, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        DDPMTrainer(UNET | unet)
+
+
+def test_images_of_another_size_than_it_says_are_refused():
+    with pytest.raises(ValueError, match=r'The images are 16x16, and model\.unet\.sample_size is \(8, 8\)'):
+        DDPMTrainer(UNET)(torch.zeros(1, 3, 16, 16))

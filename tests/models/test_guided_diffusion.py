@@ -8,7 +8,8 @@ import pytest
 import torch
 from adm_reference import PUBLISHED, ReferenceADM
 from diffusers import DDPMScheduler
-from mmcls.models.guided_diffusion import VARIANTS, build_unet, get_variant, load_guided_diffusion
+from mmcls.errors import RepFusionError
+from mmcls.models.guided_diffusion import VARIANTS, build_unet, choose_variant, get_variant, load_guided_diffusion
 from mmcls.models.teachers.adm_teacher import ADMTeacher
 from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher, UNetTeacher
 from support import ROOT
@@ -190,3 +191,22 @@ def test_the_command_leaves_nothing_half_written(tmp_path):
     assert done.returncode == 2
     assert 'expected 295,904,454' in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ['tiny.pt']
+
+
+def test_flags_as_guided_diffusion_spells_them_and_as_json_does():
+    flags = {'image_size': 64, 'num_channels': 32, 'num_res_blocks': 2, 'class_cond': False}
+    expected = get_variant(flags | {'channel_mult': (1, 2), 'attention_resolutions': (32, 16)})
+    lists = {'channel_mult': [1, 2], 'attention_resolutions': [32, 16]}
+    spelt = {'image_size': '64', 'class_cond': 'False', 'channel_mult': '1,2', 'attention_resolutions': '32, 16'}
+    assert get_variant(flags | lists) == get_variant(flags | spelt) == expected
+    assert get_variant(flags | {'channel_mult': '0.5,1'}).channel_mult == (0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ('text', 'sentence'), [(None, 'there is no such file'), ('{', 'is no JSON'), ('[]', 'expected an object')]
+)
+def test_files_of_flags_that_are_none(tmp_path, text, sentence):
+    if text:
+        (tmp_path / 'flags.json').write_text(text)
+    with pytest.raises(RepFusionError, match=f'flags.json.*{sentence}'):
+        choose_variant(tmp_path / 'model.pt', str(tmp_path / 'flags.json'))

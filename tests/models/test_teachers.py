@@ -3,8 +3,10 @@ import json
 
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, ScoreSdeVePipeline, ScoreSdeVeScheduler, UNet2DModel
+from mmcls import load_teacher
 from mmcls.benchmark.presets import DDPM_CIFAR10_32, DDPM_EMA_CELEBAHQ_256
+from mmcls.errors import UnusableInputError
 from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher, UNetTeacher
 from mmcls.models.teachers.execution import ChannelsLastGroupNorm, Precision
 from support import read_in_full_forward, tiny_unet
@@ -174,3 +176,30 @@ def test_unreachable_hub(monkeypatch):
         DiffusersTeacher('google/no-such-model', [MIDDLE])
     with pytest.raises(FileNotFoundError, match=r'neither a folder.* by a config of configs/teacher'):
         DiffusersTeacher('work_dirs/no-such-run/pipeline', [MIDDLE])
+
+
+SMALL = {
+    'block_out_channels': (8, 8),
+    'layers_per_block': 1,
+    'norm_num_groups': 4,
+    'down_block_types': ('DownBlock2D', 'DownBlock2D'),
+    'up_block_types': ('UpBlock2D', 'UpBlock2D'),
+}
+
+
+def test_a_network_that_does_not_say_how_large_its_images_are(tmp_path):
+    unet = UNet2DModel(**SMALL)
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path)
+    with pytest.raises(
+        UnusableInputError, match='UNet2DModel does not say how large its images are: write sample_size'
+    ):
+        load_teacher(tmp_path)
+
+
+def test_a_score_sde_is_no_ddpm(tmp_path):
+    unet = UNet2DModel(sample_size=8, **SMALL)
+    ScoreSdeVePipeline(unet, ScoreSdeVeScheduler()).save_pretrained(tmp_path)
+    with pytest.raises(UnusableInputError, match='is a ScoreSdeVePipeline; teachers read DDPMPipeline'):
+        load_teacher(tmp_path)
+    with pytest.raises(UnusableInputError, match='The pipeline is not of a DDPM: its ScoreSdeVeScheduler'):
+        DiffusersTeacher(str(tmp_path))

@@ -19,6 +19,7 @@ from ..errors import RepFusionError, UnusableInputError
 from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
 from .data_check import DataCheckHook
+from .finite import FiniteLossHook
 from .launch import build_runner
 from .preflight import check_data
 from .pretrained import check_start
@@ -73,6 +74,10 @@ class _Trial:
         runner = self.runner
         runner.call_hook('before_train')
         images, batch = _load(self.dataloader)
+        for hook in runner.hooks:
+            if isinstance(hook, FiniteLossHook):
+                hook.saves = False
+                hook.before_train_iter(runner, 0, batch)
         self.cost = measure_step(runner, batch, images, self.dataloader.batch_size)
         self.data_check = next(hook for hook in runner.hooks if isinstance(hook, DataCheckHook))
         self.data_check.check_last_batch(self.dataloader)

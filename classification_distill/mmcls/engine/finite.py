@@ -73,12 +73,16 @@ class FiniteLossHook(Hook):
         max_skipped: Steps in a row that may be left out instead of stopping, on all processes. Their batches are saved
             all the same. All buffers are then copied before each step, to be put back.
 
+    Attributes:
+        saves (bool): Whether anything is saved; a dry run leaves nothing behind.
+
     Raises:
         NonFiniteError: On all processes, with the names of the values and of the images.
     """
 
     def __init__(self, max_skipped: int = 0):
         self.max_skipped = max_skipped
+        self.saves = True
         self._num_skipped = 0
         self._skip = False
 
@@ -147,12 +151,8 @@ class FiniteLossHook(Hook):
         bad = [key for key, value in values.items() if not value.isfinite().all()]
         finding = None
         if bad:
-            path = Path(runner.work_dir, f'non_finite_iter_{runner.iter + 1}_rank{get_rank()}.pth')
-            timesteps = getattr(self._model, 'last_timesteps', None)
-            contents = to_plain({'batch': self._batch, 'values': values, 'timesteps': timesteps})
-            save_checkpoint(contents, str(path), backend_args=BACKEND)
             named = ', '.join(f'{key} is {values[key].flatten().tolist()}' for key in bad)
-            finding = f'Rank {get_rank()}: {named} for {name_images(self._batch)}. The batch is in {path}.'
+            finding = f'Rank {get_rank()}: {named} for {name_images(self._batch)}.{self._save_batch(runner, values)}'
         findings = [finding for finding in all_gather_object(finding) if finding]
         if weights := nonfinite_parameters(self._model):
             findings.append(
@@ -161,12 +161,23 @@ class FiniteLossHook(Hook):
             )
         return '\n'.join([f'Values that are not finite, at iteration {runner.iter + 1}.', *findings])
 
+    def _save_batch(self, runner, values: dict[str, Tensor]) -> str:
+        if not self.saves:
+            return ''
+        path = Path(runner.work_dir, f'non_finite_iter_{runner.iter + 1}_rank{get_rank()}.pth')
+        timesteps = getattr(self._model, 'last_timesteps', None)
+        contents = to_plain({'batch': self._batch, 'values': values, 'timesteps': timesteps})
+        save_checkpoint(contents, str(path), backend_args=BACKEND)
+        return f' The batch is in {path}.'
+
     def _stop_or_skip(self, runner, message: str) -> None:
         if self._num_skipped < self.max_skipped:
             self._num_skipped += 1
             self._skip = True
             runner.logger.warning(f'{message}\nThe step is skipped, {self._num_skipped} in a row.')
             return
+        if not self.saves:
+            raise NonFiniteError(message)
         name = f'non_finite_iter_{runner.iter + 1}.pth'
         save_safely(runner, name, meta={'epoch': runner.epoch, 'iter': runner.iter}, resume_from_it=False)
         raise NonFiniteError(

@@ -33,8 +33,9 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
     Variables at the top of a config take effect where they have been used; see ``follow_variables``.
 
     Raises:
-        ValueError: For a dict, which MMEngine would take for a string; for ``distilled`` where nothing was made of
-            it, so that the model would start from scratch; or as in ``follow_variables``.
+        ValueError: For a dict, which MMEngine would take for a string; for a field of what is None or a list; for
+            ``distilled`` where nothing was made of it, so that the model would start from scratch; or as in
+            ``follow_variables``.
     """
     for key, value in options.items():
         if isinstance(value, str) and value.startswith(('dict(', '{')):
@@ -51,7 +52,15 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
     variables = {name: config[name] for name in options if name in config}
     config.merge_from_dict({name: options[name] for name in variables})
     follow_variables(config, variables)
-    config.merge_from_dict(dict(options))
+    # What is deleted goes first, else it would take the other parts with it.
+    for key, value in sorted(options.items(), key=lambda option: not option[0].endswith('._delete_')):
+        try:
+            config.merge_from_dict({key: value})
+        except (TypeError, KeyError) as error:
+            reason = ' '.join(str(error).split())
+            raise UnusableInputError(
+                f'--cfg-options {key}={value}: the config has no place for it. {reason}'
+            ) from error
 
 
 RUN_HOOKS = {
