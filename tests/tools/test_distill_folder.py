@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import timm
 import torch
 from demo_faces import draw
+from mmcls.files import remove
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
@@ -114,6 +116,23 @@ def test_nothing_is_done_twice(done, photos, pipeline_folder):
     assert (out / 'commands.sh').read_text() == commands
     assert '#' not in commands
     assert all(f'# finished: {command}' in output for command in commands.splitlines()[1:])
+
+
+def test_commands_sh_repeats_the_work(done, tmp_path, monkeypatch):
+    out, _ = done
+    results = ('distillation', 'student', 'report.html')
+    for name in results:
+        (out / name).rename(tmp_path / name)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setenv('PYTHON', sys.executable)
+    try:
+        run = subprocess.run(['bash', out / 'commands.sh'], capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+        assert all((out / name).exists() for name in results)
+    finally:
+        for name in results:
+            remove(out / name)
+            (tmp_path / name).rename(out / name)
 
 
 def test_torch_timm_mmpretrain_and_onnx_load_the_student(done):

@@ -191,3 +191,26 @@ def test_what_has_not_changed_is_not_decoded_again(photos, monkeypatch):
     shutil.copy(photos / 'cats/0.png', photos / 'cats/1.png')
     list_images(photos, photos.parent / 'out', False)
     assert seen == ['1.png']
+
+
+def test_colours_depths_and_rotation_reach_the_training_as_a_viewer_shows_them(photos):
+    picture = Image.new('RGB', (8, 4), (200, 100, 40))
+    picture.save(photos / 'cmyk.jpg')
+    picture.convert('CMYK').save(photos / 'cmyk.jpg', quality=100)
+    picture.convert('P', palette=Image.Palette.ADAPTIVE).save(photos / 'palette.png')
+    picture.convert('L').save(photos / 'gray.png')
+    cv2.imwrite(str(photos / 'sixteen.png'), np.full((4, 8, 3), (40 * 257, 100 * 257, 200 * 257), np.uint16))
+    picture.save(photos / 'webp.webp', lossless=True)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter of a turn
+    picture.save(photos / 'turned.jpg', exif=turned, quality=100)
+    assert list_images(photos, photos.parent / 'out', False).notes == []
+    dataset = DATASETS.build({
+        'type': 'BaseDataset', 'data_root': str(photos), 'ann_file': str(photos.parent / 'out/images.json'),
+        'pipeline': [{'type': 'LoadImageFromFile'}],
+    })  # fmt: skip
+    samples = {os.path.basename(sample['img_path']): sample['img'][..., ::-1] for sample in dataset}
+    for name in ('palette.png', 'sixteen.png', 'webp.webp', 'turned.jpg', 'cmyk.jpg'):
+        assert np.abs(samples[name].reshape(-1, 3).mean(0) - (200, 100, 40)).max() < 4, name
+    assert np.abs(samples['gray.png'] - np.float64(picture.convert('L').getpixel((0, 0)))).max() <= 1
+    assert samples['turned.jpg'].shape == (8, 4, 3)

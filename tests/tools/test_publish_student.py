@@ -34,6 +34,7 @@ from support import ROOT
 
 CONFIGS = ROOT / 'classification_distill' / 'configs'
 TIMM = {'type': 'TIMMBackbone', 'model_name': 'resnet10t'}
+TIMM_VIT = {'type': 'TIMMFeatureMaps', 'model_name': 'vit_tiny_patch16_224', 'maps': 2, 'img_size': 32}
 TIMM_MAPS = TIMM | {'features_only': True, 'out_indices': [2, 4]}
 HRNET = {
     'type': 'HRNet',
@@ -55,6 +56,7 @@ STUDENTS = [
     TINY,
     HRNET,
     TIMM_MAPS,
+    TIMM_VIT,
 ]
 
 
@@ -73,7 +75,7 @@ def test_every_format_holds_the_student(settings):
     assert b'site-packages' not in Path('student/student.onnx').read_bytes()  # nothing of this machine
 
     assert_same(load_by_snippet(use['MMPretrain'], MODELS, 'mmpretrain').state_dict(), backbone.state_dict())
-    network = backbone.timm_model if settings['type'] == 'TIMMBackbone' else backbone
+    network = backbone.timm_model if settings['type'].startswith('TIMM') else backbone
     assert_same(execute(use['torch'])['state_dict'], network.state_dict())
     images = torch.randn(5, 3, 32, 32)
     with torch.no_grad():
@@ -85,18 +87,19 @@ def test_every_format_holds_the_student(settings):
         assert np.abs(a - b.numpy()).max() <= 1e-4 * max(1, b.abs().max().item())
 
 
-@pytest.mark.parametrize('settings', [TIMM, TIMM_MAPS], ids=['whole', 'maps'])
+@pytest.mark.parametrize('settings', [TIMM, TIMM_MAPS, TIMM_VIT], ids=['whole', 'maps', 'vit'])
 def test_timm_creates_a_timm_student(settings):
     backbone = random_backbone(settings)
     save_checkpoint('epoch_2.pth', backbone, training_config(settings | {'pretrained': True}))
     publish('epoch_2.pth', 'student', '--formats', 'safetensors')
     code = next(code for title, code in snippets('student').items() if title.startswith('timm'))
-    model = execute(code)['model'].eval()
-    assert_same(model.state_dict(), backbone.timm_model.state_dict())
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        expected, found = backbone(images), model(images)
-    if 'features_only' in settings:
+        names = execute(code, images=images)
+        model = names['model'].eval()
+        expected, found = backbone(images), names.get('maps') or model(images)
+    assert_same(model.state_dict(), backbone.timm_model.state_dict())
+    if 'features_only' in settings or 'maps' in settings:
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     else:
         assert torch.allclose(found, expected[0].mean((2, 3)), atol=1e-6)

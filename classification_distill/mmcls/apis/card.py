@@ -109,7 +109,7 @@ def _snippets(student: Student, name: str, suffixes: set[str]) -> list[str]:
                 "timm, whose names `student.safetensors` has; `student.pth` has those of MMPretrain's `TIMMBackbone`, "
                 'with `timm_model.` before them'
             )
-            snippets.append(_python(title, f'import timm\n\nmodel = {_timm_call(student.backbone_config, file)}'))
+            snippets.append(_python(title, f'import timm\n\n{_timm_code(student, file)}'))
         snippets.append(
             _python('torch', f'from safetensors.torch import load_file\n\nstate_dict = load_file({file!r})')
         )
@@ -148,11 +148,16 @@ def _python(title: str, code: str) -> str:
     return f'{title}:\n\n```python\n{code}\n```'
 
 
-def _timm_call(settings: dict, file: str) -> str:
-    """The call of ``timm.create_model`` that builds the student and loads it."""
-    arguments = {key: value for key, value in settings.items() if key not in ('type', 'model_name', 'in_channels')}
+def _timm_code(student: Student, file: str) -> str:
+    """How timm builds the student and loads it and, where it takes more than a call, gives its maps."""
+    settings, others = student.backbone_config, ('type', 'model_name', 'in_channels', 'maps')
+    arguments = {key: value for key, value in settings.items() if key not in others}
     if not arguments.get('features_only'):
         arguments['num_classes'] = 0
     arguments['checkpoint_path'] = file
     given = ', '.join(f'{key}={as_code(value)}' for key, value in arguments.items())
-    return f'timm.create_model({settings["model_name"]!r}, {given})'
+    code = f'model = timm.create_model({settings["model_name"]!r}, {given})'
+    if reading := getattr(student.backbone, 'reading', None):
+        given = ', '.join(f'{key}={value!r}' for key, value in reading.items())
+        code += f'.eval()\nmaps = model.forward_intermediates(images, {given})  # of normalised images (N, 3, H, W)'
+    return code

@@ -22,6 +22,9 @@ class TIMMFeatureMaps(BaseBackbone):
         init_cfg: Initialisation, as of any backbone.
         options: Further arguments of ``timm.create_model``: ``img_size=64``, ``pretrained=True``, ``checkpoint_path``.
 
+    Attributes:
+        reading (dict): Arguments of ``forward_intermediates``, besides the images.
+
     Raises:
         ValueError: When the network gives no maps.
 
@@ -38,7 +41,7 @@ class TIMMFeatureMaps(BaseBackbone):
         self.timm_model = timm.create_model(model_name, num_classes=0, **options)
         if not hasattr(self.timm_model, 'forward_intermediates'):
             raise UnusableInputError(f'timm gives no feature maps of {model_name}: it has no forward_intermediates.')
-        self._options = {'indices': maps, 'norm': True, 'output_fmt': 'NCHW', 'intermediates_only': True}
+        self.reading = {'indices': maps, 'norm': True, 'output_fmt': 'NCHW', 'intermediates_only': True}
         weights = {key: options.pop(key, None) for key in ('pretrained', 'checkpoint_path')}
         with torch.device('meta'):  # where nothing is computed
             twin = timm.create_model(model_name, num_classes=0, **options).eval()
@@ -48,7 +51,7 @@ class TIMMFeatureMaps(BaseBackbone):
             try:
                 found = self._read(twin, blank)
             except AssertionError:  # of networks that have no norm after their last block
-                self._options['norm'] = False
+                self.reading['norm'] = False
                 found = self._read(twin, blank)
             used = _find_used(twin, found)
         for name, parameter in self.timm_model.named_parameters():
@@ -61,7 +64,7 @@ class TIMMFeatureMaps(BaseBackbone):
         return self._read(self.timm_model, images)
 
     def _read(self, network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
-        return tuple(network.forward_intermediates(images, **self._options))
+        return tuple(network.forward_intermediates(images, **self.reading))
 
 
 def is_channels_last(backbone: nn.Module, feature: Tensor) -> bool:
