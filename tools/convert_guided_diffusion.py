@@ -18,7 +18,7 @@ def main() -> None:
     from mmcls.errors import told
     from mmcls.models.guided_diffusion import convert
 
-    with told(parser.error):
+    with told(parser.error, also=(OSError,)):
         pipeline = convert(args.checkpoint, args.folder, args.variant)
     print(
         f'{args.folder}: {pipeline.unet.num_parameters():,} parameters. Use it as '

@@ -23,7 +23,7 @@ def main() -> None:
 
     out = args.out or Path('work_dirs/probe', Path(args.teacher).stem)
     sizes = args.train, args.test, args.batch_size
-    with told(parser.error):
+    with told(parser.error, also=(ValueError,)):
         print(probe_configs(args.teacher, args.data, out, args.layers, args.timesteps, *sizes))
 
 

@@ -21,16 +21,19 @@ class MissingFileError(RepFusionError, FileNotFoundError):
 
 
 @contextmanager
-def told(end: Callable[[str], None] = sys.exit, named: bool = False) -> Iterator[None]:
+def told(
+    end: Callable[[str], None] = sys.exit, named: bool = False, also: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
     """End a command with a sentence: of an error of this family, or, with a shell's exit code 130, by Ctrl-C.
 
     Args:
         end: Is given the sentence of an error.
         named: Whether the sentence begins with the error's name.
+        also: Further errors whose text is one.
     """
     try:
         yield
-    except RepFusionError as error:
+    except (RepFusionError, *also) as error:
         end(f'{type(error).__name__}: {error}' if named else str(error))
     except KeyboardInterrupt:
         print('Stopped by Ctrl-C. Run the same command again.', file=sys.stderr)

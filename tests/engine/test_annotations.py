@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmcls.engine import DataCheckHook
 from mmcls.errors import UnusableInputError
+from mmengine.config import Config
 from mmpretrain.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
@@ -35,6 +36,7 @@ def look(training, validation=None, head=None, name='head'):
         val_loop=val_loop,
         logger=SimpleNamespace(warning=lambda line, extra=None: logged.append(line)),
     )
+    runner.cfg, runner.distributed = Config(), False
     hook = DataCheckHook()
     hook.before_train(runner)
     assert hook.remarks == logged
@@ -96,6 +98,11 @@ def test_label_maps_that_are_all_ignored_are_refused(tmp_path):
         look(label_maps(tmp_path, [0, 0]), head=head(num_classes=2, ignore_index=0), name='decode_head')
 
 
+def test_a_class_that_is_rare_is_no_class_that_is_missing(tmp_path):
+    decoder = head(num_classes=2, ignore_index=255)
+    assert look(label_maps(tmp_path, [*[255] * 20, 1, *[255] * 9]), head=decoder, name='decode_head') == []
+
+
 def test_label_maps_of_0_and_255_are_refused(tmp_path):
     masks = label_maps(tmp_path, [255, 255])
     with pytest.raises(UnusableInputError, match=r'tell nothing apart: all pixels are 0 or 255, and 255 is what'):
@@ -116,7 +123,7 @@ def test_files_that_are_read_otherwise_than_they_look_are_remarked(tmp_path):
     assert f'1 of 2 images looked at are read otherwise than they look, as {tmp_path}/green/one.png: transp' in remark
 
 
-def test_a_map_of_one_pixel_is_remarked():
+def remarks_on_maps(image_size, data_size):
     class NoData:
         metainfo: dict = {}  # noqa: RUF012
 
@@ -124,28 +131,47 @@ def test_a_map_of_one_pixel_is_remarked():
             return 0
 
     model = nn.Module()
-    model.map_sizes = [(4, 4), (1, 1)]
+    model.map_sizes, model.image_size = [(4, 4), (1, 1)], image_size
+    dataset = {'type': 'CustomDataset', 'pipeline': [{'type': 'RandomResizedCrop', 'scale': data_size}]}
     runner = SimpleNamespace(
         model=model,
+        cfg=Config({'model': {}, 'train_dataloader': {'dataset': dataset}}),
         train_dataloader=SimpleNamespace(dataset=NoData()),
         val_loop=None,
         logger=SimpleNamespace(warning=lambda *_, **__: None),
     )
     hook = DataCheckHook()
     hook.before_train(runner)
-    assert 'Map 2 of 2 that the student gives is 1x1' in hook.remarks[0]
-    assert '--image-size' in hook.remarks[0]
+    return hook.remarks
 
 
-@pytest.mark.parametrize(('images', 'side', 'fits'), [(9, 1, False), (9, 2, True), (8, 1, True)])
-def test_a_last_batch_of_one_that_batch_norm_cannot_take_ends_the_first_step(tmp_path, images, side, fits):
+def test_a_map_of_one_pixel_is_remarked():
+    (remark,) = remarks_on_maps(32, 32)
+    assert 'Map 2 of 2 that the student gives is 1x1' in remark
+    assert '--image-size' in remark
+    assert not remarks_on_maps(32, 224)  # where it is no map of one pixel
+
+
+@pytest.mark.parametrize(
+    ('images', 'side', 'norm', 'fits'),
+    [
+        (9, 1, nn.BatchNorm2d, False),
+        (9, 1, nn.BatchNorm1d, False),
+        (9, 2, nn.BatchNorm2d, True),
+        (9, 2, nn.BatchNorm1d, True),  # of the tokens of all images
+        (8, 1, nn.BatchNorm2d, True),
+    ],
+)
+def test_a_last_batch_of_one_that_batch_norm_cannot_take_ends_the_first_step(tmp_path, images, side, norm, fits):
     class Normed(Linear):
         def __init__(self):
             super().__init__()
-            self.norm = nn.BatchNorm2d(1)
+            self.norm = norm(1)
 
         def forward(self, inputs, data_samples=None, mode='tensor'):
             maps = torch.stack(inputs).float().view(-1, 1, 1, 1).expand(-1, 1, side, side)
+            if norm is nn.BatchNorm1d:
+                maps = maps.flatten()[:, None]
             return {'loss': self.norm(maps).square().mean() + self.layer.weight.sum()}
 
     runner = small_runner(tmp_path, images=images, epochs=1, custom_hooks=[DataCheckHook()])
@@ -160,16 +186,22 @@ def test_a_last_batch_of_one_that_batch_norm_cannot_take_ends_the_first_step(tmp
 
 def test_a_test_has_the_classes_of_the_checkpoint(tmp_path):
     def check(classes):
+        logged = []
         hook = DataCheckHook()
         hook.after_load_checkpoint(None, {'meta': {'dataset_meta': {'classes': ('blue', 'green', 'red')}}})
         dataset = folder_of_classes(tmp_path / '-'.join(classes), classes)
-        hook.before_test(SimpleNamespace(model=nn.Module(), test_dataloader=SimpleNamespace(dataset=dataset)))
+        loader = SimpleNamespace(dataset=dataset)
+        logger = SimpleNamespace(warning=lambda line, extra=None: logged.append(line))
+        hook.before_test(SimpleNamespace(model=nn.Module(), test_dataloader=loader, logger=logger))
+        return logged
 
-    check(['blue', 'green', 'red'])
+    assert check(['blue', 'green', 'red']) == []
     with pytest.raises(
         UnusableInputError, match=r'The checkpoint has 3 classes and the test 2.* only in the checkpoint'
     ):
         check(['green', 'red'])
+    (remark,) = check(['b', 'g', 'r'])  # which may be another spelling
+    assert remark.endswith('only in the test b, g, r. They are taken for the same, in this order.')
 
 
 def test_landmarks_are_as_many_as_the_models():

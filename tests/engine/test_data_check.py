@@ -110,6 +110,7 @@ def test_lines_of_lists_are_looked_at(tmp_path, kind, text, problem):
     dataset = {'type': kind, 'data_root': str(tmp_path), 'data_prefix': 'images', 'ann_file': 'train.txt'}
     with pytest.raises(UnusableInputError, match=rf"train_dataloader\.dataset\.ann_file='train.txt': {problem}"):
         check_data({'train_dataloader': {'dataset': dataset}}, ['train'])
+    check_data({'train_dataloader': {'dataset': dataset | {'ann_file': ['one.txt', 'two.txt']}}}, ['train'])
     (tmp_path / 'train.txt').write_text('my picture.png 0\r\nb.png 1\n')
     check_data({'train_dataloader': {'dataset': dataset}}, ['train'])
 
@@ -128,8 +129,9 @@ def test_a_work_directory_that_another_config_has_begun_is_refused(tmp_path, mon
     hold(str(tmp_path / 'configs/b/r18.py'))
     with pytest.raises(WorkDirInUseError, match=r'has checkpoints of configs/b/r18.py, and this is configs/a/r18.py'):
         hold('configs/a/r18.py')
-    (tmp_path / 'configs/b').rename(tmp_path / 'configs/c')  # it is moved, and goes on
-    hold('configs/c/r18.py')
+    small_datasets.write_files(tmp_path, {'configs/a/longer.py': b'', 'work_dirs/r18/r18.py': b''})
+    hold('work_dirs/r18/r18.py')  # what MMEngine has written there
+    hold('configs/a/longer.py')  # which was given this work directory on purpose
 
 
 def test_ctrl_c_ends_a_command_with_a_sentence(capsys):

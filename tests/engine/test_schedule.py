@@ -60,8 +60,12 @@ def test_another_learning_rate_is_followed(tmp_path):
     assert rates(tmp_path / 'run', 4, [cosine(4)], resume=True, lr=0.5) == pytest.approx(whole[8:])
 
 
-def test_with_another_batch_the_iterations_follow_the_epochs(tmp_path):
-    schedule = [cosine(4, convert_to_iter_based=True)]
+@pytest.mark.parametrize('schedule', [
+    [cosine(4, convert_to_iter_based=True)],
+    [{'type': 'CosineAnnealingLR', 'T_max': 8, 'by_epoch': False}],
+    [cosine(4)],
+])  # fmt: skip
+def test_with_another_batch_the_iterations_follow_the_epochs(tmp_path, schedule):
     whole = rates(tmp_path / 'whole', 4, schedule, train={'batch_size': 4})
     rates(tmp_path / 'run', 2, schedule)
     rest = rates(tmp_path / 'run', 4, schedule, resume=True, train={'batch_size': 4})
@@ -73,3 +77,17 @@ def test_the_same_schedule_goes_on_without_a_word(tmp_path, capsys):
     rates(tmp_path / 'run', 2, [WARM_UP, cosine(4)])
     assert rates(tmp_path / 'run', 4, [WARM_UP, cosine(4)], resume=True) == whole[8:]
     assert 'another schedule' not in capsys.readouterr().out
+
+
+def test_with_another_batch_gradients_are_accumulated_from_the_right_iteration(tmp_path):
+    def run(epochs, **more):
+        settings = {'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': 0.01}, 'accumulative_counts': 2}}
+        hooks = {'checkpoint': SafeCheckpointHook(interval=1)}
+        runner = small_runner(
+            tmp_path, epochs=epochs, default_hooks=hooks, custom_hooks=[EpochPositionHook()], **settings, **more
+        )
+        runner.train()
+        return runner.iter
+
+    assert run(3) == 12
+    assert run(5, resume=True, train={'batch_size': 4}) == 10

@@ -200,6 +200,12 @@ def test_flags_as_guided_diffusion_spells_them_and_as_json_does():
     spelt = {'image_size': '64', 'class_cond': 'False', 'channel_mult': '1,2', 'attention_resolutions': '32, 16'}
     assert get_variant(flags | lists) == get_variant(flags | spelt) == expected
     assert get_variant(flags | {'channel_mult': '0.5,1'}).channel_mult == (0.5, 1)
+    assert get_variant(flags | {'channel_mult': '', 'attention_resolutions': '16', 'num_head_channels': '-1'}) == (
+        get_variant(flags | {'channel_mult': (1, 2, 3, 4), 'attention_resolutions': (16,)})
+    )
+    for wrong in ({'channel_mult': '1,two'}, {'num_channels': 'many'}, {'dropout': 0.1}, {'image_size': 65}):
+        with pytest.raises(RepFusionError, match=next(iter(wrong))):
+            get_variant(flags | {'channel_mult': ''} | wrong)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,26 @@ def test_other_arguments_are_refused_and_other_images_said(done, photos, pipelin
     finally:
         extra.unlink()
     assert code == 0, output
-    assert '1 images have come or gone since the training began (extra.jpg)' in output
+    assert '1 images have come or gone since the training began (extra.jpg): what is left' in output
+
+
+def test_images_may_come_and_go_whatever_the_batch(photos, pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmcls.apis.distill.run_steps', lambda *_: None)
+    folder, out = tmp_path / 'few', tmp_path / 'out'
+    folder.mkdir()
+    names = sorted(path for path in photos.rglob('*.jpg') if path.name[0].isdigit())
+
+    def batch(count):
+        for path in folder.iterdir():
+            path.unlink()
+        for path in names[:count]:
+            (folder / path.name).symlink_to(path)
+        code, output = run_tool('distill_folder.py', *arguments(folder, out, pipeline_folder))
+        assert code == 0, output
+        assert len(json.loads((out / 'images.json').read_text())['data_list']) == count
+        return Config.fromfile(out / 'distill.py').train_dataloader.batch_size
+
+    assert [batch(count) for count in (10, 9, 30)] == [10, 9, 9]  # what was begun with a batch keeps it where it can
 
 
 @pytest.mark.parametrize('classes', [True, False])

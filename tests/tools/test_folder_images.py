@@ -12,6 +12,13 @@ from mmpretrain.registry import DATASETS
 from PIL import Image
 
 
+def look(folder, out, with_classes, begun=False):
+    """What was found, written as a training reads it."""
+    found = list_images(folder, out, with_classes, begun)
+    (out / 'images.json').write_text(found.annotations)
+    return found
+
+
 def listed(out):
     """What a training would read, relative to the folder."""
     dataset = DATASETS.build({'type': 'BaseDataset', 'ann_file': str(out / 'images.json')})
@@ -23,17 +30,17 @@ def test_folders_without_images_or_classes(tmp_path):
     out.mkdir()
     (folder / 'one').mkdir(parents=True)
     with pytest.raises(UnusableInputError, match=r'folder holds no images: expected files that end in \.jpg'):
-        list_images(folder, out, False)
+        look(folder, out, False)
     (folder / 'one' / '0.jpg').touch()
     with pytest.raises(UnusableInputError, match=r'None of the 1 images in .* can be read'):
-        list_images(folder, out, False)
+        look(folder, out, False)
     Image.new('RGB', (8, 8)).save(folder / 'one' / '0.jpg')
     with pytest.raises(UnusableInputError, match="one subfolder alone, 'one'"):
-        list_images(folder, out, True)
+        look(folder, out, True)
     Image.new('RGB', (8, 8)).save(folder / '1.png')
     with pytest.raises(UnusableInputError, match=r'1 images lie in no subfolder of .* \(1\.png\)'):
-        list_images(folder, out, True)
-    assert list_images(folder, out, False).count == 2
+        look(folder, out, True)
+    assert look(folder, out, False).count == 2
 
 
 def test_results_inside_the_folder_are_no_images_of_it(tmp_path):
@@ -42,7 +49,7 @@ def test_results_inside_the_folder_are_no_images_of_it(tmp_path):
     for path in (tmp_path / '0.png', out / 'picture.png'):
         Image.new('RGB', (8, 8)).save(path)
     for _ in range(2):
-        assert list_images(tmp_path, out, False).count == 1
+        assert look(tmp_path, out, False).count == 1
     assert listed(out) == ['0.png']
 
 
@@ -57,7 +64,7 @@ def photos(tmp_path):
 
 
 def names(photos):
-    list_images(photos, photos.parent / 'out', False)
+    look(photos, photos.parent / 'out', False)
     return listed(photos.parent / 'out')
 
 
@@ -102,7 +109,7 @@ def test_any_name_that_the_file_system_allows(photos, capsys):
     for name in odd:
         shutil.copy(photos / 'cats/0.png', photos / name)
         (photos / name.replace('png', 'jpg')).touch()
-    found = list_images(photos, photos.parent / 'out', False)
+    found = look(photos, photos.parent / 'out', False)
     assert sorted(listed(photos.parent / 'out')) == sorted([*odd, 'cats/0.png', 'dogs/0.png'])
     print(*found.notes)  # whatever the terminal's encoding
     assert len(capsys.readouterr().out.splitlines()) == 6
@@ -118,7 +125,7 @@ def test_hidden_and_system_folders_are_no_classes(photos):
         (photos / name).mkdir()
         shutil.copy(photos / 'cats/0.png', photos / name / '1.png')
     shutil.copy(photos / 'cats/0.png', photos / 'cats/._0.png')
-    found = list_images(photos, photos.parent / 'out', True)
+    found = look(photos, photos.parent / 'out', True)
     assert (found.classes, listed(photos.parent / 'out')) == (['cats', 'dogs'], ['cats/0.png', 'dogs/0.png'])
     assert found.notes == [
         '5 hidden files and folders are left out: .ipynb_checkpoints/, @eaDir/, __MACOSX/, cats/._0.png, cats/.thumbs/'
@@ -131,7 +138,7 @@ def test_kinds_of_images_that_are_read_and_that_are_passed_over(photos):
         image.save(photos / f'1.{end}', {'jfif': 'JPEG', 'jp2': 'JPEG2000', 'dib': 'BMP'}.get(end))
     for name in ('1.heic', '2.HEIC', '3.svg', 'notes.txt'):
         (photos / name).touch()
-    found = list_images(photos, photos.parent / 'out', False)
+    found = look(photos, photos.parent / 'out', False)
     assert found.count == 2 + 6
     assert found.notes == ['3 files are of kinds that cannot be read: 1.heic, 2.HEIC, 3.svg']
     (photos / 'others').mkdir()
@@ -139,7 +146,7 @@ def test_kinds_of_images_that_are_read_and_that_are_passed_over(photos):
     with pytest.raises(
         UnusableInputError, match=r'holds no images.*; 1 files are of kinds that cannot be read: 4\.heic'
     ):
-        list_images(photos / 'others', photos.parent / 'out', False)
+        look(photos / 'others', photos.parent / 'out', False)
 
 
 def test_images_that_are_read_otherwise_than_they_look_are_named(photos):
@@ -150,7 +157,7 @@ def test_images_that_are_read_otherwise_than_they_look_are_named(photos):
     Image.new('RGBA', (8, 8), (255, 0, 0, 0)).save(photos / 'hidden.png')
     Image.new('LA', (8, 8), (255, 9)).save(photos / 'gray.png')
     Image.new('RGBA', (8, 8), (255, 0, 0, 255)).save(photos / 'opaque.png')
-    unreadable, note = list_images(photos, photos.parent / 'out', False).notes
+    unreadable, note = look(photos, photos.parent / 'out', False).notes
     assert 'float.tiff: its numbers are float32, not 8 or 16 bits' in unreadable
     assert note.startswith('3 are read otherwise than they look')
     assert 'twelve.png: nearly black: its uint16 values end at 4' in note
@@ -161,35 +168,36 @@ def test_images_that_are_read_otherwise_than_they_look_are_named(photos):
 def test_what_is_repaired_added_or_removed_is_seen_by_the_next_call(photos):
     (photos / 'broken.png').touch()
     out = photos.parent / 'out'
-    assert 'broken.png: it is empty' in list_images(photos, out, False).notes[0]
+    assert 'broken.png: it is empty' in look(photos, out, False).notes[0]
     shutil.copy(photos / 'cats/0.png', photos / 'broken.png')
-    found = list_images(photos, out, False, begun=True)
+    found = look(photos, out, False, begun=True)
     assert found.count == 3
     assert found.notes == [
-        '1 images have come or gone since the training began (broken.png): it goes on with those that are there.'
+        '1 images have come or gone since the training began (broken.png): '
+        'what is left of it sees those that are there.'
     ]
-    assert list_images(photos, out, False, begun=True).notes == []
+    assert look(photos, out, False, begun=True).notes == []
     (photos / 'dogs/0.png').unlink()
-    assert list_images(photos, out, False, begun=True).count == 2
+    assert look(photos, out, False, begun=True).count == 2
 
 
 def test_classes_of_a_begun_training_stay(photos):
     out = photos.parent / 'out'
-    list_images(photos, out, True)
+    look(photos, out, True)
     (photos / 'birds').mkdir()
     shutil.copy(photos / 'cats/0.png', photos / 'birds/0.png')
-    with pytest.raises(
-        UnusableInputError, match='has the classes cats, dogs, and the folder now has birds, cats, dogs'
-    ):
-        list_images(photos, out, True, begun=True)
+    with pytest.raises(UnusableInputError, match=r'has cats, dogs, and now there are birds, cats, dogs\. Repeat'):
+        look(photos, out, True, begun=True)
+    with pytest.raises(UnusableInputError, match='has cats, dogs, and now there are none'):
+        look(photos, out, False, begun=True)
 
 
 def test_what_has_not_changed_is_not_decoded_again(photos, monkeypatch):
-    list_images(photos, photos.parent / 'out', False)
+    look(photos, photos.parent / 'out', False)
     seen = []
     monkeypatch.setattr('mmcls.apis.folder_images.look_at', lambda path: seen.append(path.name) or ('', ''))
     shutil.copy(photos / 'cats/0.png', photos / 'cats/1.png')
-    list_images(photos, photos.parent / 'out', False)
+    look(photos, photos.parent / 'out', False)
     assert seen == ['1.png']
 
 
@@ -204,7 +212,7 @@ def test_colours_depths_and_rotation_reach_the_training_as_a_viewer_shows_them(p
     turned = Image.Exif()
     turned[0x0112] = 6  # a quarter of a turn
     picture.save(photos / 'turned.jpg', exif=turned, quality=100)
-    assert list_images(photos, photos.parent / 'out', False).notes == []
+    assert look(photos, photos.parent / 'out', False).notes == []
     dataset = DATASETS.build({
         'type': 'BaseDataset', 'data_root': str(photos), 'ann_file': str(photos.parent / 'out/images.json'),
         'pipeline': [{'type': 'LoadImageFromFile'}],

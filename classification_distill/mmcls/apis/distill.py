@@ -1,5 +1,6 @@
 """Distil a diffusion model into a student on a folder of images."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
 from ..files import write_text
 from .folder_config import CONFIG, TREE, WORK_DIR, Settings, config_text
-from .folder_images import FolderImages, list_images
+from .folder_images import IMAGES, FolderImages, list_images
 from .networks import Network, describe_student
 from .publish import publish
 from .report import report
@@ -62,6 +63,7 @@ def distill(
 
     Raises:
         RepFusionError: When images, teacher or student cannot be used, ``out`` is of another call, or a step fails.
+        StoppedError: When the training was stopped by a signal or the keyboard.
 
     Example:
         >>> run = distill('photos', 'google/ddpm-cifar10-32', 'resnet18', 'out', epochs=20)
@@ -83,6 +85,7 @@ def distill(
     found = _look_at_images(settings, subfolders_are_classes)
     text = config_text(settings, *_look_at_networks(settings, str(teacher), variant, layers, student), found)
     run = _write_config(settings, text)
+    write_text(settings.out / IMAGES, found.annotations)
     run_steps(_plan(settings, run), settings.out / 'commands.sh')
     print(f'{settings.out}: student (see README.md in it), report.html, distill.py, commands.sh')
     return run
@@ -107,10 +110,11 @@ def _look_at_images(settings: Settings, subfolders_are_classes: bool) -> FolderI
     images = list_images(settings.folder, settings.out, subfolders_are_classes, begun)
     print(f'{settings.folder}: {images.count:,} images, {len(images.classes) or "no"} classes', flush=True)
     print(*images.notes, sep='\n', end='\n' if images.notes else '', flush=True)
-    if settings.batch_size > (most := images.count // settings.gpus):
-        path = settings.out / CONFIG  # written when there may have been fewer images
-        settings.batch_size = min(most, Config.fromfile(path).train_dataloader.batch_size if path.is_file() else most)
-    if settings.batch_size < 2:
+    most = images.count // settings.gpus
+    settings.fitted_batch_size = min(settings.batch_size, most)
+    if (path := settings.out / CONFIG).is_file():  # written when there may have been fewer images, or more
+        settings.fitted_batch_size = min(most, Config.fromfile(path).train_dataloader.batch_size)
+    if settings.fitted_batch_size < 2:
         raise UnusableInputError(
             f'{images.count} images are too few: at least {2 * settings.gpus} are needed, 2 for each process.'
         )
@@ -130,6 +134,8 @@ def _look_at_networks(
         raise UnusableInputError(str(error)) from error
     layers = ', '.join(f'{name} ({c} channels, stride {s})' for name, (c, s) in teacher.feature_info.items())
     print(f'{source}: {described["type"]}, {teacher.sample_size[0]} px, layers {layers}', flush=True)
+    maps = ', '.join('x'.join(map(str, shape)) for shape in student.shapes)
+    print(f'{name}: {student.backbone["type"]}, {settings.image_size} px, maps {maps}', flush=True)
     return described | {'layers': list(teacher.layers)}, student
 
 
@@ -140,7 +146,7 @@ def _write_config(settings: Settings, text: str) -> Training:
         UnusableInputError: When that call had other arguments.
     """
     path = settings.out / CONFIG
-    if path.is_file() and path.read_text() != text:
+    if path.is_file() and _without_fit(path.read_text()) != _without_fit(text):
         raise UnusableInputError(
             f'{path} is not what these arguments give: it was written for others, or edited. Repeat the call as it '
             'was, or give another --out. An edited config is trained by: '
@@ -148,6 +154,11 @@ def _write_config(settings: Settings, text: str) -> Training:
         )
     write_text(path, text)
     return Training(TREE, str(path), Config.fromfile(path), str(settings.out / WORK_DIR))
+
+
+def _without_fit(text: str) -> str:
+    """A config without the batch size that was fitted to the number of images; what was asked for stands behind it."""
+    return re.sub(r'batch_size=\d+,', '', text)
 
 
 def _plan(settings: Settings, run: Training) -> list[Step]:

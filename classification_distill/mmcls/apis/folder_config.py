@@ -24,6 +24,7 @@ class Settings:
         epochs: Length of the training.
         image_size: Side of the student's images in pixels.
         batch_size: Images of a process.
+        fitted_batch_size: The same, or all images where there are fewer.
         workers: Data workers of a process.
     """
 
@@ -35,6 +36,7 @@ class Settings:
     image_size: int
     batch_size: int
     workers: int
+    fitted_batch_size: int = 0
 
 
 def config_text(settings: Settings, teacher: dict, student: Network, images: FolderImages) -> str:
@@ -66,7 +68,7 @@ model = dict(
 
 data_preprocessor = dict(mean={student.mean}, std={student.std}, to_rgb=True)
 train_dataloader = dict(
-    batch_size={settings.batch_size},
+    batch_size={settings.fitted_batch_size},  # {settings.batch_size}, or all images where there are fewer
     num_workers={settings.workers},
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),

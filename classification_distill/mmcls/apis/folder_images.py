@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..datasets.image_files import SUFFIXES, look_at
+from ..datasets.image_files import SUFFIXES, is_hidden, look_at
 from ..errors import UnusableInputError
 from ..files import write_text
 
@@ -16,7 +16,6 @@ IMAGES = 'images.json'
 RECORD = 'files.jsonl'
 # Of kinds that cannot be read.
 OTHERS = ('.heic', '.heif', '.jxl', '.svg', '.ico', '.tga', '.psd', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raw')
-SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', '#recycle', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
 NAMED = 5  # files that a message names
 
 
@@ -28,11 +27,14 @@ class FolderImages:
         count: Number of images that can be read.
         classes: Names of the subfolders, where they are the classes.
         notes: A line for each oddity: files left out, files read otherwise than they look.
+        annotations: Those that can be read, with their class where there are classes, for MMPretrain's ``BaseDataset``:
+            MMEngine's format, which holds any name.
     """
 
     count: int
     classes: list[str]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
+    annotations: str
 
 
 @dataclass
@@ -45,11 +47,10 @@ class _Found:
 
 
 def list_images(folder: Path, out: Path, with_classes: bool, begun: bool = False) -> FolderImages:
-    """Decode every image below ``folder`` and write into ``out`` what MMPretrain's ``BaseDataset`` reads.
+    """Decode every image below ``folder``.
 
-    ``images.json`` names those that can be read, with their class where there are classes: MMEngine's format of
-    annotations, which holds any name. ``files.jsonl`` has a line for each file that was looked at; what has not changed
-    since is not decoded again.
+    ``files.jsonl`` in ``out`` gets a line for each file that was looked at; what has not changed since is not decoded
+    again.
 
     Args:
         folder: Folder of the images.
@@ -88,8 +89,7 @@ def list_images(folder: Path, out: Path, with_classes: bool, begun: bool = False
     ]
     metainfo = json.dumps({'classes': classes} if classes else {})
     lines = ',\n'.join(map(json.dumps, entries))
-    write_text(out / IMAGES, f'{{"metainfo": {metainfo}, "data_list": [\n{lines}\n]}}\n')
-    return FolderImages(len(readable), classes, notes)
+    return FolderImages(len(readable), classes, notes, f'{{"metainfo": {metainfo}, "data_list": [\n{lines}\n]}}\n')
 
 
 def _find(folder: Path, out: Path) -> _Found:
@@ -101,7 +101,7 @@ def _find(folder: Path, out: Path) -> _Found:
     above = {str(folder): {folder.resolve()}}  # of each folder to be walked: itself and those it lies in, without links
     for root, directories, files in os.walk(folder, followlinks=True):
         path, inside = above.pop(root), Path(root).relative_to(folder)
-        hidden = [name for name in directories if _is_hidden(name)]
+        hidden = [name for name in directories if is_hidden(name)]
         found.hidden += [f'{(inside / name).as_posix()}/' for name in hidden]
         real = {name: Path(root, name).resolve() for name in directories if name not in hidden}
         directories[:] = sorted(name for name in real if real[name] not in {out, *path})
@@ -109,16 +109,12 @@ def _find(folder: Path, out: Path) -> _Found:
         for file in files:
             name, end = (inside / file).as_posix(), os.path.splitext(file)[1].lower()
             if end in SUFFIXES:
-                (found.hidden if _is_hidden(file) else found.images).append(name)
+                (found.hidden if is_hidden(file) else found.images).append(name)
             elif end in OTHERS:
                 found.others.append(name)
     for names in (found.images, found.hidden, found.others):
         names.sort()
     return found
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith('.') or name in SYSTEM_FOLDERS
 
 
 def _notes_on_names(found: _Found) -> list[str]:
@@ -166,14 +162,14 @@ def _compare(path: Path, readable: list[str], classes: list[str]) -> list[str]:
     before = earlier['metainfo'].get('classes', [])
     if before != classes:
         raise UnusableInputError(
-            f'The training in {path.parent} has the classes {", ".join(before)}, and the folder now has '
-            f'{", ".join(classes)}. Give another --out.'
+            f'The training in {path.parent} has {_first(before) or "no classes"}, and now there are '
+            f'{_first(classes) or "none"}. Repeat the call as it was, or give another --out.'
         )
     changed = sorted({entry['img_path'] for entry in earlier['data_list']} ^ set(readable))
     if not changed:
         return []
-    return [f'{len(changed):,} images have come or gone since the training began ({_first(changed)}): it goes on with '
-            'those that are there.']  # fmt: skip
+    return [f'{len(changed):,} images have come or gone since the training began ({_first(changed)}): what is left '
+            'of it sees those that are there.']  # fmt: skip
 
 
 def _find_classes(folder: Path, names: list[str]) -> list[str]:

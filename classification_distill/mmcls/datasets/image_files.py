@@ -11,6 +11,7 @@ SUFFIXES = (
     *('.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm'),
 )
 EIGHT_BITS = ('.jpg', '.jpeg', '.jpe', '.jfif')  # and no alpha
+SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', '#recycle', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
 DARK = 32  # of 255: no more is left where the upper bits of larger numbers are empty
 
 
@@ -38,7 +39,14 @@ def look_at(path: Path) -> tuple[str, str]:
     return '', '' if whole is None else _find_remark(whole, image)
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is one of a system's, and no image or class."""
+    return name.startswith('.') or name in SYSTEM_FOLDERS
+
+
 def _find_remark(whole: np.ndarray, image: np.ndarray) -> str:
+    if whole.dtype.kind != 'u':
+        return ''
     white = np.iinfo(whole.dtype).max
     if whole.ndim == 3 and whole.shape[2] == 4 and whole[..., 3].min() < white:
         return 'transparent parts are read with the colours that lie hidden there: paste it on a background'

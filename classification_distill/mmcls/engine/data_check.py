@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
@@ -11,13 +12,14 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
-from ..datasets.image_files import look_at
+from ..configs import find_image_size
+from ..datasets.image_files import is_hidden, look_at
 from ..errors import UnusableInputError
 from ..weights import unwrap
 from .terminal import AT_TERMINAL
 
 LABELS, SAMPLES = 2000, 16  # images whose label, or which as a whole, are looked at
-SYSTEM_FOLDERS = ('.', '__MACOSX', '@eaDir')  # how the names of folders begin that hold no class
+MAPS = 500  # label maps that are looked at where few seem to tell nothing apart
 
 
 @HOOKS.register_module()
@@ -30,15 +32,16 @@ class DataCheckHook(Hook):
         remarks (list[str]): What is odd.
 
     Raises:
-        UnusableInputError: When the classes of training and validation, or of the checkpoint and the test, differ, or
-            one is a system's folder; when a label or a value of a label map is none of the model's classes; when label
-            maps tell nothing apart; when there are more or fewer landmarks than the model has; or when the last batch
-            would be one image, which batch norm cannot take where a map is 1x1.
+        UnusableInputError: When the classes of training and validation, or those of the checkpoint and their number or
+            order in the test, differ, or one is a system's folder; when a label or a value of a label map is none of
+            the model's classes; when label maps for training tell nothing apart; when there are more or fewer landmarks
+            than the model has; or when the last batch would be one image, which batch norm cannot take where a map is
+            1x1.
     """
 
     def __init__(self):
         self.remarks: list[str] = []
-        self._single: str | None = None  # the first batch norm that sees one value of each image
+        self._values: dict[str, int] = {}  # that each batch norm saw of a channel in the first step
         self._watched: list = []
         self._trained_classes: Sequence[str] = ()
 
@@ -49,40 +52,41 @@ class DataCheckHook(Hook):
         model, loader = unwrap(runner.model), runner.train_dataloader
         if runner.val_loop is not None:
             validation = _classes_of(runner.val_loop.dataloader.dataset)
-            _compare_classes(_classes_of(loader.dataset), validation, 'training', 'validation')
-        self.remarks = [*_small_maps(model), *_look(model, loader.dataset)]
+            _compare_classes(_classes_of(loader.dataset), validation)
+        self.remarks = [*_small_maps(model, runner.cfg), *_look(model, loader.dataset, is_training=True)]
         for remark in self.remarks:
             runner.logger.warning(remark, extra=AT_TERMINAL)
         if _last_batch(loader) == 1:
             for name, module in model.named_modules():
-                if isinstance(module, _BatchNorm):
+                if isinstance(module, _BatchNorm) and not (isinstance(module, nn.SyncBatchNorm) and runner.distributed):
                     self._watched.append(module.register_forward_pre_hook(self._watch(name)))
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self.check_last_batch(runner.train_dataloader)
+        if self._watched:
+            self.check_last_batch(runner.train_dataloader, len(data_batch['inputs']))
 
     def before_test(self, runner) -> None:
         dataset = runner.test_dataloader.dataset
-        _compare_classes(self._trained_classes, _classes_of(dataset), 'the checkpoint', 'the test')
-        for remark in _look(unwrap(runner.model), dataset):
+        remarks = _compare_with_checkpoint(self._trained_classes, _classes_of(dataset))
+        for remark in [*remarks, *_look(unwrap(runner.model), dataset, is_training=False)]:
             runner.logger.warning(remark, extra=AT_TERMINAL)
 
-    def check_last_batch(self, loader: DataLoader) -> None:
-        """After a step: see ``DataCheckHook``."""
+    def check_last_batch(self, loader: DataLoader, images: int) -> None:
+        """After a step of so many images: see ``DataCheckHook``."""
         for handle in self._watched:
             handle.remove()
         self._watched = []
-        if self._single:
+        if single := [name for name, values in self._values.items() if values <= images]:
             raise UnusableInputError(
                 f'{len(loader.dataset)} images in batches of {loader.batch_size} leave one for the last batch of an '
-                f'epoch, of which {self._single} sees a single value: batch norm cannot be trained on that. Set '
+                f'epoch, of which {single[0]} sees a single value: batch norm cannot be trained on that. Set '
                 'train_dataloader.drop_last=True, or another batch_size.'
             )
 
     def _watch(self, name: str):
         def watch(module: nn.Module, args: tuple) -> None:
-            if module.training and args[0][0, 0].numel() == 1:
-                self._single = self._single or name
+            if module.training and args:
+                self._values[name] = args[0].numel() // args[0].shape[1]
 
         return watch
 
@@ -95,16 +99,18 @@ def _last_batch(loader: DataLoader) -> int:
     return len(sampler) % loader.batch_size
 
 
-def _small_maps(model: nn.Module) -> Iterator[str]:
+def _small_maps(model: nn.Module, config: Config) -> Iterator[str]:
     sizes = getattr(model, 'map_sizes', [])
-    if (1, 1) in sizes:
+    # They are those of images of the size that the model was told, which need not be the data's.
+    if (1, 1) in sizes and find_image_size(config) == model.image_size:
         yield (
             f'Map {sizes.index((1, 1)) + 1} of {len(sizes)} that the student gives is 1x1, so that it cannot tell '
-            'where something is. Larger images (--image-size), or a student that halves them less often, keep a map.'
+            'where something is. Larger images (--image-size of tools/distill_folder.py), or a student that halves '
+            'them less often, keep a map.'
         )
 
 
-def _look(model: nn.Module, dataset: Dataset) -> list[str]:
+def _look(model: nn.Module, dataset: Dataset, is_training: bool) -> list[str]:
     """Labels and annotations of some images, and the remarks on them."""
     _refuse_system_folders(dataset)
     for field, head in _heads(model):
@@ -112,15 +118,17 @@ def _look(model: nn.Module, dataset: Dataset) -> list[str]:
         if has_labels and hasattr(head, 'num_classes'):
             _check_labels(dataset, head.num_classes, field)
         _check_annotations(dataset, head, field)
+        if is_training and hasattr(head, 'ignore_index') and hasattr(head, 'num_classes'):
+            _check_maps(dataset, head, field)
     return list(_look_at_files(dataset))
 
 
 def _refuse_system_folders(dataset: Dataset) -> None:
-    classes = _classes_of(dataset)
-    if names := [name for name in classes if str(name).startswith(SYSTEM_FOLDERS)]:
+    classes, folder = _classes_of(dataset), getattr(dataset, 'img_prefix', None)
+    if folder and (names := [name for name in classes if is_hidden(str(name)) and Path(folder, name).is_dir()]):
         raise UnusableInputError(
-            f'{", ".join(names)} would be a class of {len(classes)}: it is a folder of the system. Delete it, or name '
-            'the classes by classes=[...].'
+            f'{", ".join(names)} in {folder} would be a class of {len(classes)}: it is a folder of the system. Delete '
+            'it, or list the images in an ann_file.'
         )
 
 
@@ -143,16 +151,35 @@ def _classes_of(dataset: Dataset) -> Sequence[str]:
     return getattr(dataset, 'metainfo', {}).get('classes') or ()
 
 
-def _compare_classes(ours: Sequence[str], theirs: Sequence[str], our_name: str, their_name: str) -> None:
-    if ours and theirs and list(ours) != list(theirs):
-        others = [name for name in theirs if name not in ours]
-        missing = [name for name in ours if name not in theirs]
+def _compare_classes(training: Sequence[str], validation: Sequence[str]) -> None:
+    if training and validation and list(training) != list(validation):
         raise UnusableInputError(
-            f'{our_name[0].upper()}{our_name[1:]} has {len(ours)} classes and {their_name} {len(theirs)}, so that the '
-            f'same number means another class: {_some(f"only in {our_name}", missing)}'
-            f'{_some(f"only in {their_name}", others)}{"" if missing or others else "the order differs. "}Let both '
-            'have the same: empty folders count as well, or name them in both by metainfo=dict(classes=[...]).'
+            f'Training has {len(training)} classes and validation {len(validation)}, so that the same number means '
+            f'another class: {_differences(training, validation, "training", "validation")}Let both have the same: '
+            'empty folders count as well, or name them in both by metainfo=dict(classes=[...]).'
         )
+
+
+def _compare_with_checkpoint(trained: Sequence[str], tested: Sequence[str]) -> Iterator[str]:
+    """Refuse another number or order of classes; other names of as many may be other spellings, a remark."""
+    if not trained or not tested or list(trained) == list(tested):
+        return
+    text = (
+        f'The checkpoint has {len(trained)} classes and the test {len(tested)}: '
+        f'{_differences(trained, tested, "the checkpoint", "the test")}'
+    )
+    if len(trained) != len(tested) or set(trained) == set(tested):
+        raise UnusableInputError(f'{text}Let test_dataloader.dataset have those of the training, in their order.')
+    yield f'{text}They are taken for the same, in this order.'
+
+
+def _differences(ours: Sequence[str], theirs: Sequence[str], our_name: str, their_name: str) -> str:
+    others = [name for name in theirs if name not in ours]
+    missing = [name for name in ours if name not in theirs]
+    return (
+        f'{_some(f"only in {our_name}", missing)}{_some(f"only in {their_name}", others)}'
+        f'{"" if missing or others else "the order differs. "}'
+    )
 
 
 def _some(what: str, names: Sequence[str]) -> str:
@@ -184,14 +211,12 @@ def _check_labels(dataset: Dataset, num_classes: int, field: str) -> None:
 
 def _check_annotations(dataset: Dataset, head: nn.Module, field: str) -> None:
     indices = _some_of(dataset, SAMPLES)
-    ignored, seen = getattr(head, 'ignore_index', 255), set()
+    ignored = getattr(head, 'ignore_index', 255)
     for index in indices:
         sample = dataset[index]['data_samples']
         name = sample.get('seg_map_path') or sample.get('img_path') or f'Image {index}'
         if 'gt_sem_seg' in sample:
-            found = set(sample.gt_sem_seg.data.unique().tolist())
-            seen |= found
-            values = sorted(found - {ignored})
+            values = sorted(set(sample.gt_sem_seg.data.unique().tolist()) - {ignored})
             number = head.num_classes
             if values and not 0 <= min(values) <= max(values) < number:
                 wrong = [value for value in values if not 0 <= value < number][:5]
@@ -209,9 +234,22 @@ def _check_annotations(dataset: Dataset, head: nn.Module, field: str) -> None:
                 )
         else:
             return
-    if 'gt_sem_seg' in sample and ignored in seen and len(seen) < 3 and head.num_classes > 1:
-        labels = f'all are {ignored}' if len(seen) == 1 else f'all pixels are {min(seen - {ignored})} or {ignored}'
-        raise UnusableInputError(
-            f'{len(indices)} label maps, among them {name}, tell nothing apart: {labels}, and {ignored} is what '
-            f'{field} ignores. Label maps hold the numbers of the classes, 0 to {head.num_classes - 1}.'
-        )
+
+
+def _check_maps(dataset: Dataset, head: nn.Module, field: str) -> None:
+    """Label maps of one class beside what is ignored: more of them are looked at before that is said."""
+    ignored, seen, name = head.ignore_index, set(), None
+    few, more = _some_of(dataset, SAMPLES), _some_of(dataset, MAPS)
+    for number, index in enumerate([*few, *(index for index in more if index not in few)]):
+        sample = dataset[index]['data_samples']
+        if 'gt_sem_seg' not in sample:
+            return
+        seen |= set(sample.gt_sem_seg.data.unique().tolist())
+        name = name or sample.get('seg_map_path') or f'Image {index}'
+        if number >= len(few) - 1 and (ignored not in seen or len(seen) > 2 or head.num_classes < 2):
+            return
+    labels = f'all are {ignored}' if len(seen) == 1 else f'all pixels are {min(seen - {ignored})} or {ignored}'
+    raise UnusableInputError(
+        f'{number + 1} label maps, among them {name}, tell nothing apart: {labels}, and {ignored} is what {field} '
+        f'ignores. Label maps hold the numbers of the classes, 0 to {head.num_classes - 1}.'
+    )

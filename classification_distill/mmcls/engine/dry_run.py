@@ -1,7 +1,7 @@
 """``tools/train.py --dry-run``: build all that a training builds, try one step, and say what it costs."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,7 +68,7 @@ class _Trial:
     """Instead of the training: a step on a few images, and a validation of them."""
 
     cost: StepCost
-    data_check: DataCheckHook
+    remarks: Sequence[str] = ()
 
     def run(self) -> None:
         runner = self.runner
@@ -79,8 +79,10 @@ class _Trial:
                 hook.saves = False
                 hook.before_train_iter(runner, 0, batch)
         self.cost = measure_step(runner, batch, images, self.dataloader.batch_size)
-        self.data_check = next(hook for hook in runner.hooks if isinstance(hook, DataCheckHook))
-        self.data_check.check_last_batch(self.dataloader)
+        for hook in runner.hooks:
+            if isinstance(hook, DataCheckHook):
+                hook.check_last_batch(self.dataloader, images)
+                self.remarks = hook.remarks
         if runner.val_loop is not None:
             runner.call_hook('before_val')
             _, batch = _load(runner.val_dataloader)
@@ -141,7 +143,7 @@ def _describe(trial: _Trial) -> Iterator[str]:
     parts = ', '.join(f'{name} {_short(count)}' for name, count in cost.trained.items())
     device = next(runner.model.parameters()).device
     yield 'Nothing was trained. All was built, and one step works.'
-    yield from (f'note        {remark}' for remark in trial.data_check.remarks)
+    yield from (f'note        {remark}' for remark in trial.remarks)
     yield f'data        {", ".join(data)}; {runner.max_iters:,} iterations'
     yield f'parameters  {_short(sum(cost.trained.values()))} trained ({parts}), {_short(cost.frozen)} frozen'
     yield f'compute     {_short(cost.flops)}FLOP a step of {cost.batch} images, in convolutions and matrix products'

@@ -89,7 +89,9 @@ def _is_there(path: Path) -> bool:
 
 def _check_list(dataset: Mapping, field: str) -> None:
     """Whether each line of an annotation file of text is one of its data set's."""
-    path = Path(os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or ''))
+    if not isinstance(dataset.get('ann_file'), str):
+        return
+    path = Path(os.path.join(dataset.get('data_root') or '', dataset['ann_file']))
     if path.suffix != '.txt' or not path.is_file():
         return
     labelled = is_a(dataset, CustomDataset, DATASETS) and dataset.get('with_label', True)

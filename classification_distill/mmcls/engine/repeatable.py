@@ -139,11 +139,12 @@ class EpochPositionHook(Hook):
     def before_train(self, runner) -> None:
         if not runner._resume or not isinstance(runner.train_loop, EpochBasedTrainLoop):
             return
-        now, said = _epoch_size(runner), ''
-        if self._resumed_from and not now.items() <= self._resumed_from.items():
+        now, before, said = _epoch_size(runner), self._resumed_from or {}, ''
+        if any(before.get(key, value) != value for key, value in now.items()):
             said = f', and epoch {runner.epoch + 1} begins anew: it was saved in one of {_describe(self._resumed_from)}'
             self._resumed_from = None
-        iteration = runner.epoch * now['batches'] + (self._resumed_from or {}).get('batches_seen', 0)
+        seen = self._resumed_from['batches_seen'] if self._resumed_from else 0
+        iteration = runner.epoch * now['batches'] + seen
         if said or iteration != runner.iter:
             runner.logger.warning(
                 f'An epoch now has {_describe(now)}. The {runner.iter} iterations of the checkpoint are counted as '
@@ -151,6 +152,7 @@ class EpochPositionHook(Hook):
                 extra=AT_TERMINAL,
             )
             runner.train_loop._iter = iteration
+            runner.optim_wrapper.initialize_count_status(runner.model, iteration, runner.max_iters)
 
     def before_train_epoch(self, runner) -> None:
         self._batches_seen = 0
@@ -211,8 +213,9 @@ def _run_later_iter(run_iter: Callable, num_seen: int, batch_idx: int, data_batc
 def _epoch_size(runner) -> dict[str, int]:
     return {
         'batches': len(runner.train_dataloader),
-        'batch_size': runner.train_dataloader.batch_sampler.batch_size,
+        'batch_size': getattr(runner.train_dataloader.batch_sampler, 'batch_size', None),
         'processes': get_world_size(),
+        'images': len(runner.train_dataloader.dataset),
     }
 
 

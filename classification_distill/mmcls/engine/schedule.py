@@ -44,7 +44,7 @@ class ScheduleHook(Hook):
             asked = runner.build_param_scheduler(copy.deepcopy(runner.cfg.param_scheduler))
         finally:
             runner.optim_wrapper = optimizer
-        differences = [*_differences(optimizer, schedulers, fresh, asked)]
+        differences = [*_differences(optimizer, schedulers, fresh, asked, runner.iter)]
         if not differences:
             return
         _replay(runner, asked)
@@ -60,7 +60,9 @@ class ScheduleHook(Hook):
         )
 
 
-def _differences(optimizer: OptimWrapper, schedulers: list, fresh: OptimWrapper, asked: list) -> Iterator[str]:
+def _differences(
+    optimizer: OptimWrapper, schedulers: list, fresh: OptimWrapper, asked: list, iteration: int
+) -> Iterator[str]:
     for group, new in zip(optimizer.param_groups, fresh.param_groups, strict=True):
         old_rate, new_rate = (each.get('initial_lr', each['lr']) for each in (group, new))
         if old_rate != new_rate:
@@ -71,6 +73,8 @@ def _differences(optimizer: OptimWrapper, schedulers: list, fresh: OptimWrapper,
         return
     for old, new in zip(schedulers, asked, strict=True):
         saved, wanted = old.state_dict(), new.state_dict()
+        if not new.by_epoch and saved['_global_step'] != iteration:
+            yield f'{type(new).__name__} at iteration {saved["_global_step"]} there, {iteration} here'
         for key in wanted.keys() - set(PROGRESS):
             if saved.get(key) != wanted[key]:
                 yield f'{type(new).__name__}.{key} {saved.get(key)} there, {wanted[key]} here'

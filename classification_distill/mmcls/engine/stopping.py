@@ -189,8 +189,9 @@ def locked_work_dir(work_dir: str, launcher: str, config_file: str | None = None
         except BlockingIOError:
             file.seek(0)
             raise WorkDirInUseError(
-                f'{path.parent.resolve()} is the work directory of a training that still runs: {file.read().strip()}. '
-                'Wait for it, stop it (SIGTERM lets it save its state), or give another --work-dir.'
+                f'{path.parent.resolve()} is the work directory of a training that still runs: '
+                f'{file.readline().strip()}. Wait for it, stop it (SIGTERM lets it save its state), or give '
+                'another --work-dir.'
             ) from None
         file.seek(0)
         _refuse_another_config(path.parent, file.read(), config_file)
@@ -205,9 +206,10 @@ def locked_work_dir(work_dir: str, launcher: str, config_file: str | None = None
 def _refuse_another_config(work_dir: Path, lock: str, config_file: str | None) -> None:
     """Two configs of one name, in two folders, have the same work directory by default."""
     begun = next((line.removeprefix(CONFIG) for line in lock.splitlines() if line.startswith(CONFIG)), None)
-    if not begun or not config_file or not Path(begun).is_file() or os.path.samefile(begun, config_file):
+    if not begun or not config_file or Path(begun).name != Path(config_file).name or not any(work_dir.glob('*.pth')):
         return
-    if any(work_dir.glob('*.pth')):
+    is_dumped = work_dir.resolve() in Path(config_file).resolve().parents  # by MMEngine, beside the checkpoints
+    if not is_dumped and Path(begun).is_file() and not os.path.samefile(begun, config_file):
         raise WorkDirInUseError(
             f'{work_dir.resolve()} has checkpoints of {begun}, and this is {os.path.relpath(config_file)}. Give '
             'another --work-dir, or move that one away.'

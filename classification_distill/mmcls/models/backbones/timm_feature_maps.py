@@ -46,7 +46,9 @@ class TIMMFeatureMaps(BaseBackbone):
         with torch.device('meta'):  # where nothing is computed
             twin = timm.create_model(model_name, num_classes=0, **options).eval()
         size = options.get('img_size') or twin.default_cfg['input_size'][-2:]
-        blank = torch.zeros(1, 3, *((size, size) if isinstance(size, int) else size), device='meta')
+        blank = torch.zeros(
+            1, options.get('in_chans', 3), *((size, size) if isinstance(size, int) else size), device='meta'
+        )
         with torch.enable_grad():
             try:
                 found = self._read(twin, blank)

@@ -31,6 +31,7 @@ class BaseDistiller(BaseClassifier):
 
     Attributes:
         map_sizes (list): Height and width of each of the student's maps that are compared.
+        image_size (int): Height of the images of which they are the maps.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class BaseDistiller(BaseClassifier):
     @torch.no_grad()
     def find_student_features(self, height: int, width: int) -> Sequence[Tensor]:
         """The student's features of a blank image, for their channels."""
+        self.image_size = height
         self.student.eval()
         features = self.extract_feat(torch.zeros(1, 3, height, width))
         self.student.train()

@@ -3,7 +3,6 @@
 "Diffusion Models Beat GANs on Image Synthesis" (Dhariwal and Nichol, NeurIPS 2021), https://github.com/openai/guided-diffusion.
 """
 
-import re
 from dataclasses import dataclass, fields
 
 from ...errors import UnusableInputError
@@ -77,7 +76,6 @@ class ADMVariant:
         return {'beta_schedule': schedule, 'variance_type': 'learned_range'}
 
 
-_NUMBER = re.compile(r'\s*\d+(\.\d+)?\s*')
 _CHANNEL_MULT = {
     64: (1, 2, 3, 4),
     128: (1, 1, 2, 3, 4),
@@ -95,14 +93,38 @@ VARIANTS = {
 }
 
 
-def _read_flag(value):
-    """A flag as guided-diffusion's command line spells it: ``'1,2,4'``, ``'True'``, ``'64'``."""
+def _read_flags(variant: dict) -> dict:
+    """Flags as guided-diffusion's command line spells them too: ``'1,2,4'``, ``'True'``, and its defaults.
+
+    Raises:
+        UnusableInputError: When one is neither a number, numbers nor a truth value.
+    """
+    flags = {name: _read_flag(name, value) for name, value in variant.items()}
+    if flags.get('channel_mult') == ():
+        flags['channel_mult'] = _CHANNEL_MULT[flags['image_size']]
+    if flags.get('num_head_channels') == -1:
+        del flags['num_head_channels']
+    return flags
+
+
+def _read_flag(name: str, value):
+    if name == 'noise_schedule':
+        return value
+    if name in ('channel_mult', 'attention_resolutions'):
+        parts = value.split(',') if isinstance(value, str) else value
+        return tuple(_read_number(name, part) for part in parts if str(part).strip())
+    if isinstance(value, str) and value.lower() in ('true', 'false'):
+        return value.lower() == 'true'
+    return _read_number(name, value)
+
+
+def _read_number(name: str, value):
     if not isinstance(value, str):
-        return tuple(value) if isinstance(value, list) else value
-    numbers = [float(part) if '.' in part else int(part) for part in value.split(',') if _NUMBER.fullmatch(part)]
-    if len(numbers) == value.count(',') + 1:
-        return tuple(numbers) if ',' in value else numbers[0]
-    return {'true': True, 'false': False}.get(value.lower(), value)
+        return value
+    try:
+        return float(value) if '.' in value else int(value)
+    except ValueError as error:
+        raise UnusableInputError(f'variant: {name}={value!r} is no number.') from error
 
 
 def get_variant(variant: str | dict) -> ADMVariant:
@@ -113,8 +135,8 @@ def get_variant(variant: str | dict) -> ADMVariant:
     """
     if isinstance(variant, dict):
         try:
-            return ADMVariant(**{name: _read_flag(value) for name, value in variant.items()})
-        except TypeError as error:
+            return ADMVariant(**_read_flags(variant))
+        except (TypeError, KeyError) as error:
             flags = ', '.join(field.name for field in fields(ADMVariant))
             raise UnusableInputError(f'variant={dict(variant)}: {error}. Flags are: {flags}.') from error
     if variant not in VARIANTS:
