@@ -115,6 +115,16 @@ def test_lines_of_lists_are_looked_at(tmp_path, kind, text, problem):
     check_data({'train_dataloader': {'dataset': dataset}}, ['train'])
 
 
+def test_a_link_to_a_folder_that_it_lies_in_is_named(tmp_path):
+    small_datasets.write_files(tmp_path, {'train/cats/0.png': b'0', 'train/dogs/0.png': b'0', 'more/1.png': b'0'})
+    dataset = {'type': 'mmpretrain.CustomDataset', 'data_root': str(tmp_path), 'data_prefix': 'train'}
+    (tmp_path / 'train/cats/more').symlink_to(tmp_path / 'more')
+    check_data({'train_dataloader': {'dataset': dataset}}, ['train'])
+    (tmp_path / 'train/cats/all').symlink_to('..')
+    with pytest.raises(UnusableInputError, match=r'the link .*/cats/all leads to a folder that it lies in'):
+        check_data({'train_dataloader': {'dataset': dataset}}, ['train'])
+
+
 def test_a_work_directory_that_another_config_has_begun_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small_datasets.write_files(tmp_path, {'configs/a/r18.py': b'', 'configs/b/r18.py': b''})

@@ -142,7 +142,7 @@ def _describe(trial: _Trial) -> Iterator[str]:
         data.append(f'{len(runner.val_dataloader.dataset):,} validation images')
     parts = ', '.join(f'{name} {_short(count)}' for name, count in cost.trained.items())
     device = next(runner.model.parameters()).device
-    yield 'Nothing was trained. All was built, and one step works.'
+    yield 'Dry run passed: everything was built and one training step ran.'
     yield from (f'note        {remark}' for remark in trial.remarks)
     yield f'data        {", ".join(data)}; {runner.max_iters:,} iterations'
     yield f'parameters  {_short(sum(cost.trained.values()))} trained ({parts}), {_short(cost.frozen)} frozen'

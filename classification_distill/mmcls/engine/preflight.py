@@ -34,7 +34,8 @@ def check_data(config: Config | dict, splits: Sequence[str]) -> None:
 
     Raises:
         MissingDataError: For a ``data_root``, ``ann_file`` or ``data_prefix`` that does not exist, or an empty folder.
-        UnusableInputError: For a line of an annotation file of text that names no file, or no class.
+        UnusableInputError: For a line of an annotation file of text that names no file, or no class, and for a link in
+            a folder of images to one that it lies in.
     """
     missing: dict[str, Path] = {}
     for split in splits:
@@ -46,6 +47,7 @@ def check_data(config: Config | dict, splits: Sequence[str]) -> None:
                     missing[name] = path
         for field, dataset in walk_datasets(dataloader.get('dataset'), f'{split}_dataloader.dataset'):
             _check_list(dataset, field)
+            _check_links(dataset, field)
     if missing:
         lines = [f'{field} is not there: {path}' for field, path in missing.items()]
         raise MissingDataError('\n'.join(['A data set is missing or empty.', *lines, _advice(config)]))
@@ -101,6 +103,21 @@ def _check_list(dataset: Mapping, field: str) -> None:
                 f'{field}.ann_file={dataset["ann_file"]!r}: line {number} of {path} is {line!r}, expected '
                 f'{"the name of a file, a blank and the number of its class" if labelled else "a name"}.'
             )
+
+
+def _check_links(dataset: Mapping, field: str) -> None:
+    """Whether MMPretrain, which follows links, would come to the end of a folder that it lists."""
+    if not is_a(dataset, CustomDataset, DATASETS) or dataset.get('ann_file'):
+        return
+    below = _paths_below_root(dataset)
+    folder = os.path.join(dataset.get('data_root') or '', below.get('data_prefix') or below.get('split') or '')
+    for root, directories, _ in os.walk(folder):
+        for path in (Path(root, name) for name in directories):
+            if path.is_symlink() and path.resolve() in Path(root, 'x').resolve().parents:
+                raise UnusableInputError(
+                    f'{field}: the link {path} leads to a folder that it lies in, which would be listed for ever. '
+                    'Remove it, or list the images in an ann_file.'
+                )
 
 
 def _advice(config: Mapping) -> str:
