@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmcls.engine import DataCheckHook
+from mmcls.engine import DataCheckHook, LastBatchHook
 from mmcls.errors import UnusableInputError
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
@@ -174,7 +174,7 @@ def test_a_last_batch_of_one_that_batch_norm_cannot_take_ends_the_first_step(tmp
                 maps = maps.flatten()[:, None]
             return {'loss': self.norm(maps).square().mean() + self.layer.weight.sum()}
 
-    runner = small_runner(tmp_path, images=images, epochs=1, custom_hooks=[DataCheckHook()])
+    runner = small_runner(tmp_path, images=images, epochs=1, custom_hooks=[LastBatchHook()])
     runner.model = Normed()
     if fits:
         runner.train()

@@ -5,6 +5,7 @@ from .dry_run import dry_run
 from .feature_cache import FeatureCacheHook
 from .finite import FiniteLossHook
 from .gpu import DeferredLogHook, OptimizerLayoutHook
+from .last_batch import LastBatchHook
 from .launch import evaluate, prepare_config, train
 from .pretrained import PretrainedWeightsHook
 from .repeatable import EpochPositionHook, IterationSeedHook
@@ -21,6 +22,7 @@ __all__ = [
     'FiniteLossHook',
     'InterruptionHook',
     'IterationSeedHook',
+    'LastBatchHook',
     'OptimizerLayoutHook',
     'PretrainedWeightsHook',
     'SafeCheckpointHook',

@@ -1,16 +1,14 @@
-"""A look at the data: whether classes, labels, landmarks and batches are what the model and validation take."""
+"""A look at the data: whether classes, labels and landmarks are what the model and validation take."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ..configs import find_image_size
 from ..datasets.image_files import is_hidden, look_at
@@ -24,7 +22,7 @@ MAPS = 500  # label maps that are looked at where few seem to tell nothing apart
 
 @HOOKS.register_module()
 class DataCheckHook(Hook):
-    """Look at some of the data before training or a test, and at the last batch of an epoch after the first step.
+    """Look at some of the data before training or a test.
 
     What is odd is logged in a line each.
 
@@ -34,69 +32,31 @@ class DataCheckHook(Hook):
     Raises:
         UnusableInputError: When the classes of training and validation, or those of the checkpoint and their number or
             order in the test, differ, or one is a system's folder; when a label or a value of a label map is none of
-            the model's classes; when label maps for training tell nothing apart; when there are more or fewer landmarks
-            than the model has; or when the last batch would be one image, which batch norm cannot take where a map is
-            1x1.
+            the model's classes; when label maps for training tell nothing apart; or when there are more or fewer
+            landmarks than the model has.
     """
 
     def __init__(self):
         self.remarks: list[str] = []
-        self._values: dict[str, int] = {}  # that each batch norm saw of a channel in the first step
-        self._watched: list = []
         self._trained_classes: Sequence[str] = ()
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         self._trained_classes = (checkpoint.get('meta', {}).get('dataset_meta') or {}).get('classes') or ()
 
     def before_train(self, runner) -> None:
-        model, loader = unwrap(runner.model), runner.train_dataloader
+        model, dataset = unwrap(runner.model), runner.train_dataloader.dataset
         if runner.val_loop is not None:
             validation = _classes_of(runner.val_loop.dataloader.dataset)
-            _compare_classes(_classes_of(loader.dataset), validation)
-        self.remarks = [*_small_maps(model, runner.cfg), *_look(model, loader.dataset, is_training=True)]
+            _compare_classes(_classes_of(dataset), validation)
+        self.remarks = [*_small_maps(model, runner.cfg), *_look(model, dataset, is_training=True)]
         for remark in self.remarks:
             runner.logger.warning(remark, extra=AT_TERMINAL)
-        if _last_batch(loader) == 1:
-            for name, module in model.named_modules():
-                if isinstance(module, _BatchNorm) and not (isinstance(module, nn.SyncBatchNorm) and runner.distributed):
-                    self._watched.append(module.register_forward_pre_hook(self._watch(name)))
-
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if self._watched:
-            self.check_last_batch(runner.train_dataloader, len(data_batch['inputs']))
 
     def before_test(self, runner) -> None:
         dataset = runner.test_dataloader.dataset
         remarks = _compare_with_checkpoint(self._trained_classes, _classes_of(dataset))
         for remark in [*remarks, *_look(unwrap(runner.model), dataset, is_training=False)]:
             runner.logger.warning(remark, extra=AT_TERMINAL)
-
-    def check_last_batch(self, loader: DataLoader, images: int) -> None:
-        """After a step of so many images: see ``DataCheckHook``."""
-        for handle in self._watched:
-            handle.remove()
-        self._watched = []
-        if single := [name for name, values in self._values.items() if values <= images]:
-            raise UnusableInputError(
-                f'{len(loader.dataset)} images in batches of {loader.batch_size} leave one for the last batch of an '
-                f'epoch, of which {single[0]} sees a single value: batch norm cannot be trained on that. Set '
-                'train_dataloader.drop_last=True, or another batch_size.'
-            )
-
-    def _watch(self, name: str):
-        def watch(module: nn.Module, args: tuple) -> None:
-            if module.training and args:
-                self._values[name] = args[0].numel() // args[0].shape[1]
-
-        return watch
-
-
-def _last_batch(loader: DataLoader) -> int:
-    """Images of the last batch of an epoch, 0 where it is as large as the others, or there is none."""
-    sampler = getattr(loader, 'sampler', None)
-    if not isinstance(sampler, DefaultSampler) or loader.drop_last or not loader.batch_size:
-        return 0
-    return len(sampler) % loader.batch_size
 
 
 def _small_maps(model: nn.Module, config: Config) -> Iterator[str]:

@@ -20,6 +20,7 @@ from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
 from .data_check import DataCheckHook
 from .finite import FiniteLossHook
+from .last_batch import LastBatchHook
 from .launch import build_runner
 from .preflight import check_data
 from .pretrained import check_start
@@ -81,8 +82,9 @@ class _Trial:
         self.cost = measure_step(runner, batch, images, self.dataloader.batch_size)
         for hook in runner.hooks:
             if isinstance(hook, DataCheckHook):
-                hook.check_last_batch(self.dataloader, images)
                 self.remarks = hook.remarks
+            if isinstance(hook, LastBatchHook):
+                hook.check(self.dataloader, images)
         if runner.val_loop is not None:
             runner.call_hook('before_val')
             _, batch = _load(runner.val_dataloader)

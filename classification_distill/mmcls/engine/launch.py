@@ -74,6 +74,7 @@ RUN_HOOKS = {
     'schedule': 'ScheduleHook',
     'data_errors': 'DataErrorHook',
     'data_check': 'DataCheckHook',
+    'last_batch': 'LastBatchHook',
     'feature_cache': 'FeatureCacheHook',
 }
 
