@@ -114,7 +114,7 @@ def config(digits, pipeline_folder, tmp_path, monkeypatch):
 def test_a_dry_run_of_one(config):
     code, output = run_tool('train.py', config, '--dry-run')
     assert code == 0, output
-    assert 'one step works' in output
+    assert 'one training step ran' in output
     assert '1,000 training images' in output
     assert '62 iterations' in output
 
