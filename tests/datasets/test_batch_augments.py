@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from mmcls.datasets import BatchColorJitter, BatchCrop, BatchFlip, BatchPreprocessor, BatchResizedCrop, SampleBatch
+from mmcls.datasets import (
+    BatchColorJitter,
+    BatchCrop,
+    BatchFlip,
+    BatchGrey,
+    BatchPreprocessor,
+    BatchResizedCrop,
+    SampleBatch,
+    ViewsPreprocessor,
+)
 from mmcls.datasets.draws import ViewDraws, fresh_draws
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
@@ -142,3 +151,28 @@ def test_mixed_precision_moves_no_crop(images):
         with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
             crops.append(preprocessor({'inputs': large}, training=True)['inputs'])
     assert torch.equal(*crops)
+
+
+def test_some_images_lose_their_colour(images, draw):
+    changed = BatchGrey(0.5)(images, draw)
+    grey = (changed == changed[:, :1]).flatten(1).all(1)
+    assert 16 < grey.sum() < 48
+    assert torch.equal(changed[~grey], images[~grey].float())
+    assert torch.allclose(changed[grey].mean(1), images[grey].float().mean(1), atol=1e-3)
+
+
+def test_some_images_keep_their_colours(images, draw):
+    changed = BatchColorJitter(0.4, 0.4, 0.4, prob=0.5)(images, draw)
+    assert 16 < (changed == images).flatten(1).all(1).sum() < 48
+
+
+def test_views_are_drawn_apart():
+    preprocessor = ViewsPreprocessor(augments=[{'type': 'BatchCrop', 'padding': 2}], mean=[0.0] * 3, std=[1.0] * 3)
+    inputs = torch.randint(1, 256, (64, 3, 8, 8), dtype=torch.uint8)
+    batch = {'inputs': inputs, 'data_samples': SampleBatch(sample_idx=torch.arange(64))}
+    trained = preprocessor(batch, training=True)
+    first, second = trained['inputs']
+    assert first.shape == second.shape == inputs.shape
+    assert not torch.equal(first, second)
+    assert trained['data_samples'].sample_idx.tolist() == list(range(64))
+    assert torch.equal(preprocessor(batch)['inputs'], inputs.float())

@@ -9,6 +9,7 @@ from mmcls.engine.checkpoints import NonFiniteError
 from mmcls.engine.gpu import use_gpu_defaults
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
+from mmpretrain.registry import OPTIM_WRAPPERS
 from small_runner import small_runner
 
 
@@ -168,3 +169,17 @@ def test_a_cpu_keeps_the_config(monkeypatch):
     config = Config(CONFIG)
     use_gpu_defaults(config)
     assert config.to_dict() == CONFIG
+
+
+def test_bfloat16_reaches_the_model_on_a_cpu():
+    model = torch.nn.Linear(8, 8)
+    wrapper = OPTIM_WRAPPERS.build(
+        {'type': 'Bfloat16OptimWrapper', 'optimizer': torch.optim.SGD(model.parameters(), lr=0.1)}
+    )
+    with wrapper.optim_context(model):
+        output = model(torch.rand(4, 8))
+    assert output.dtype == torch.bfloat16
+    before = model.weight.clone()
+    wrapper.update_params(output.float().square().mean())
+    assert model.weight.dtype == torch.float32
+    assert not torch.equal(model.weight, before)

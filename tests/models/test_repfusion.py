@@ -120,6 +120,17 @@ def test_student_features_and_layers_must_pair_up(pipeline_folder):
         build(pipeline_folder, backbone=backbone)
 
 
+def test_one_student_feature_meets_all_layers(pipeline_folder):
+    layers = ['down_blocks.0', 'mid_block.resnets.0', MIDDLE]
+    teacher = {'type': 'DiffusersTeacher', 'pretrained': pipeline_folder, 'layers': layers}
+    model = build(pipeline_folder, teacher=teacher)
+    losses = model(**model.data_preprocessor(batch(), training=True), mode='loss')
+    named = {f'loss_distill_{layer.replace(".", "_")}' for layer in layers}
+    assert named <= set(losses)
+    sum(losses[name] for name in named).backward()
+    assert all(connector.conv.weight.grad.abs().sum() > 0 for connector in model.connectors)
+
+
 def test_two_layers_with_dense_features(pipeline_folder):
     model = build(
         pipeline_folder,

@@ -86,13 +86,43 @@ def test_policies_that_do_not_learn():
     assert t.dtype == torch.int64
     decaying = DecayingPolicy(start=1000, stop=100, decay_until=0.5)
     decaying.set_progress(0.25)
-    assert decaying.max_timestep == 550
+    assert decaying.num_drawn == 550
     decaying.set_progress(0.9)
     assert decaying.sample(images).t.max() < 100
 
 
+def test_timesteps_can_be_listed():
+    images = torch.zeros(200, 3, 8, 8)
+    uniform = UniformPolicy(timesteps=[60, 20, 140])
+    assert uniform.grid.tolist() == [20, 60, 140]
+    assert uniform.sample(images).t.unique().tolist() == [20, 60, 140]
+    assert uniform.eval().sample(images).t.unique().tolist() == [60]
+    chosen = ReinforcePolicy(timesteps=[140, 20], image_size=8)
+    assert chosen.sample(images).t.unique().tolist() == [20, 140]
+    assert chosen.distribution(images).probs.shape == (200, 2)
+
+
 @pytest.mark.parametrize(
-    'build', [lambda: FixedPolicy(1000), lambda: UniformPolicy(1001), lambda: DecayingPolicy(stop=0)]
+    ('build', 'message'),
+    [
+        (lambda: UniformPolicy(max_timestep=50, timesteps=[3]), 'give one of the two'),
+        (lambda: UniformPolicy(timesteps=[]), 'list at least one'),
+        (lambda: ReinforcePolicy(timesteps=[5, 5]), 'expected 2 to 1000'),
+    ],
+)
+def test_lists_of_timesteps_that_say_nothing_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    'build',
+    [
+        lambda: FixedPolicy(1000),
+        lambda: UniformPolicy(1001),
+        lambda: UniformPolicy(timesteps=[20, 1000]),
+        lambda: DecayingPolicy(stop=0),
+    ],
 )
 def test_timesteps_out_of_range_are_refused(build):
     with pytest.raises(ValueError, match='is not a timestep'):

@@ -32,13 +32,20 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def parse_args(description: str, folder: Path, archive: str | None = None) -> argparse.Namespace:
-    """Read ``[FOLDER] [--archive FILE] [--check]``; ``archive`` is its published name, where a script takes one."""
+def parse_args(
+    description: str, folder: Path, archive: str | None = None, images: str | None = None
+) -> argparse.Namespace:
+    """Read ``[FOLDER] [--archive FILE] [--images FOLDER] [--check]``.
+
+    ``archive`` is the published name of an archive, and ``images`` the layout of a folder, where a script takes one.
+    """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument('folder', nargs='?', type=Path, default=folder, help=f'by default {folder}')
     parser.add_argument('--check', action='store_true', help='write nothing, say whether the folder is complete')
     if archive:
         parser.add_argument('--archive', type=Path, help=f'{archive}, as downloaded')
+    if images:
+        parser.add_argument('--images', type=Path, help=images)
     args = parser.parse_args()
     args.folder = args.folder.resolve()
     if args.folder.exists() and not args.folder.is_dir():

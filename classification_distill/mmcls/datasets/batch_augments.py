@@ -98,17 +98,40 @@ class BatchColorJitter:
         brightness: x of the brightness.
         contrast: x of the contrast, about the image's mean grey.
         saturation: x of the saturation.
+        prob: Probability that an image is changed at all.
     """
 
-    def __init__(self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0):
+    def __init__(self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, prob: float = 1.0):
         self.limits = (brightness, contrast, saturation)
+        self.prob = prob
 
     def __call__(self, images: Tensor, draw: Draw) -> Tensor:
         """Change ``images (N, 3, H, W)`` in [0, 255]; the result is float32."""
-        draws = 2 * draw(3)[..., None, None, None] - 1
-        brightness, contrast, saturation = (1 + limit * draw for limit, draw in zip(self.limits, draws, strict=True))
-        images = images.float() * brightness
+        *draws, chosen = draw(4)[..., None, None, None]
+        brightness, contrast, saturation = (
+            1 + limit * (2 * draw - 1) for limit, draw in zip(self.limits, draws, strict=True)
+        )
+        original = images = images.float()
+        images = images * brightness
         grey = images.mean(1, keepdim=True)
         images = (images - grey) * saturation + grey
         mean = images.mean((1, 2, 3), keepdim=True)
-        return ((images - mean) * contrast + mean).clamp(0, 255)
+        return torch.where(chosen < self.prob, ((images - mean) * contrast + mean).clamp(0, 255), original)
+
+
+@BATCH_AUGMENTS.register_module()
+class BatchGrey:
+    """Take the colour out of some of the images.
+
+    Args:
+        prob: Probability of each.
+    """
+
+    def __init__(self, prob: float = 0.2):
+        self.prob = prob
+
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+        """Take the colour out of some of ``images (N, 3, H, W)``; the result is float32."""
+        grey = draw(1)[0] < self.prob
+        images = images.float()
+        return torch.where(grey[:, None, None, None], images.mean(1, keepdim=True), images)

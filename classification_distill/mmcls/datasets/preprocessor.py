@@ -78,3 +78,24 @@ class BatchPreprocessor(ClsDataPreprocessor):
         for augment in self.augments:
             inputs = augment(inputs, draw)
         return inputs
+
+
+@MODELS.register_module()
+class ViewsPreprocessor(BatchPreprocessor):
+    """Several augmented views of each batch, as MMPretrain's self-supervised models take them.
+
+    Args:
+        num_views: Views of each image in training, drawn independently.
+        options: As in ``BatchPreprocessor``.
+    """
+
+    def __init__(self, num_views: int = 2, **options):
+        super().__init__(**options)
+        self.num_drawn = num_views
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Augment and normalise a batch: in training, ``inputs`` is a list of ``num_views`` tensors ``(N, C, H, W)``."""
+        if not training:
+            return super().forward(data, training)
+        views = [super(ViewsPreprocessor, self).forward(data, training) for _ in range(self.num_drawn)]
+        return views[0] | {'inputs': [view['inputs'] for view in views]}

@@ -11,13 +11,14 @@ import sys
 from ..apis.jobs import in_order, run_jobs
 from ..configs import ROOT
 from ..errors import UnusableInputError
-from . import digits, faces, report
+from . import cifar10, digits, faces, report
 
 PARTS = {
     'digits': (digits, digits.QUICK),
     'digits full': (digits, digits.FULL),
     'losses': (digits, digits.LOSSES),
     'rewards': (digits, digits.REWARDS),
+    'cifar10': (cifar10, cifar10.Part()),
     'faces': (faces, faces.QUICK),
     'faces full': (faces, faces.FULL),
 }

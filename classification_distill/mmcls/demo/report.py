@@ -1,6 +1,6 @@
 """The demo's tables, figure and closing sentences."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -13,10 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..apis.jobs import Job, Test
+from ..files import write_text
 from ..visualization.timesteps import draw_through_training, read_histogram, shares_of
 
-CHOSEN = 'REINFORCE'
 NUM_TUNING_SEEDS = 2
+ROW = ('task', 'start', 'labels', 'learning_rate', 'seed', 'validation', 'test')
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,11 @@ class Comparison:
         title: The task's metric and unit.
         metric: Key of the metric in the logs, of validation and of test images.
         jobs: Run of ``(start, number of labels, learning rate, seed)``; those of ``tuning`` and ``chosen`` are needed.
+            Not every start needs every number of labels; scratch does.
         checkpoint: Name of the file that each run ends with.
         factor: From the logged metric to the unit in ``title``.
         higher_is_better: Whether a higher metric is better.
+        recipe: The start that is compared with all others, too.
     """
 
     title: str
@@ -42,10 +45,24 @@ class Comparison:
     checkpoint: str
     factor: float = 1
     higher_is_better: bool = True
+    recipe: str | None = None
+
+    @property
+    def pairs(self) -> list[tuple[str, int]]:
+        """Each start with each of its numbers of labels."""
+        return list(dict.fromkeys((start, labels) for start, labels, *_ in self.jobs))
 
     @property
     def starts(self) -> list[str]:
-        return list(dict.fromkeys(start for start, *_ in self.jobs))
+        return list(dict.fromkeys(start for start, _ in self.pairs))
+
+    @property
+    def policy_start(self) -> str | None:
+        """The last start for which a policy that learns chose the timesteps."""
+        return next((start for start in reversed(self.starts) if 'REINFORCE' in start), None)
+
+    def starts_with(self, labels: int) -> list[str]:
+        return [start for start, count in self.pairs if count == labels]
 
     @property
     def scratches(self) -> list[str]:
@@ -53,7 +70,7 @@ class Comparison:
 
     @property
     def label_counts(self) -> list[int]:
-        return list(dict.fromkeys(labels for _, labels, *_ in self.jobs))
+        return list(dict.fromkeys(labels for _, labels in self.pairs))
 
     @property
     def rates(self) -> list[float]:
@@ -77,8 +94,11 @@ class Comparison:
     def validation(self) -> dict[tuple[str, int, float], float]:
         """Mean over the tuning seeds of the metric on validation images."""
         seeds = self.seeds[:NUM_TUNING_SEEDS]
-        keys = product(self.starts, self.label_counts, self.rates)
-        return {key: mean(self.jobs[*key, seed].metric(self.metric) for seed in seeds) for key in keys}
+        keys = product(self.pairs, self.rates)
+        return {
+            (*pair, rate): mean(self.jobs[*pair, rate, seed].metric(self.metric) for seed in seeds)
+            for pair, rate in keys
+        }
 
     def rate(self, start: str, labels: int) -> float:
         """The learning rate that is best on validation images."""
@@ -94,8 +114,10 @@ class Comparison:
     @cached_property
     def tests(self) -> dict[tuple[str, int, int], Test]:
         """Test of each start at its learning rate; available once those of ``tuning`` are done."""
-        keys = product(self.starts, self.label_counts, self.seeds)
-        return {key: self._test(self.jobs[key[0], key[1], self.rate(*key[:2]), key[2]]) for key in keys}
+        return {
+            (*pair, seed): self._test(self.jobs[*pair, self.rate(*pair), seed])
+            for pair, seed in product(self.pairs, self.seeds)
+        }
 
     def _test(self, job: Job) -> Test:
         work_dir, checkpoint = job.work_dir / 'test', job.work_dir / self.checkpoint
@@ -121,7 +143,9 @@ class Comparison:
 
 
 def write(comparisons: list[Comparison], folder: Path, name: str) -> str:
-    """Write ``table_<name>.md``, and ``figure_<name>.png`` where REINFORCE is compared; return what to read of them.
+    """Write what was measured, and return what to read of it.
+
+    Files: ``table_<name>.md``, the raw rows ``rows_<name>.csv``, and ``figure_<name>.png`` where REINFORCE is compared.
 
     Args:
         comparisons: The runs of each task, their tests too; those of a part of the demo have the same starts.
@@ -129,18 +153,31 @@ def write(comparisons: list[Comparison], folder: Path, name: str) -> str:
         name: Which part of the demo it is.
     """
     paragraphs = [paragraph for comparison in comparisons for paragraph in _describe(comparison)]
-    if CHOSEN in comparisons[0].starts:
+    if comparisons[0].policy_start:
         figure = folder / f'figure_{name}.png'
         _draw(comparisons, figure)
         paragraphs.insert(-len(comparisons[-1].label_counts), f'Figure: {figure}')
     text = '\n\n'.join(paragraphs)
     (folder / f'table_{name}.md').write_text(text + '\n')
+    rows = [row for comparison in comparisons for row in _rows(comparison)]
+    write_text(folder / f'rows_{name}.csv', ''.join(f'{",".join(map(str, row))}\n' for row in (ROW, *rows)))
     return f'\n{text}'
 
 
 def _describe(comparison: Comparison) -> list[str]:
     histograms = [_policy_sentence(*_last_counts(found))] if (found := _histograms(comparison)) else []
-    return [_table(comparison), *histograms, *(_sentence(comparison, n) for n in comparison.label_counts)]
+    sentences = [_sentence(comparison, labels) for labels in comparison.label_counts]
+    return [_table(comparison), *histograms, *sentences]
+
+
+def _rows(comparison: Comparison) -> Iterator[tuple]:
+    """Every run, as it was logged: its metric on validation images and, where it was tested, on test images."""
+    task = comparison.title.partition(',')[0]
+    tested = {(*key[:2], comparison.rate(*key[:2]), key[2]): test for key, test in comparison.tests.items()}
+    for key in [key for key, job in comparison.jobs.items() if job in (*comparison.tuning, *comparison.chosen)]:
+        values = (run and run.metric(comparison.metric) for run in (comparison.jobs[key], tested.get(key)))
+        scaled = ('' if value is None else round(comparison.factor * value, 3) for value in values)
+        yield task, f'"{key[0]}"', *key[1:], *scaled
 
 
 def _table(comparison: Comparison) -> str:
@@ -148,7 +185,7 @@ def _table(comparison: Comparison) -> str:
     columns = ['start', *counts, 'last mean t', 'distillation, ms an iteration']
     rows = [columns, ['---'] * len(columns)]
     for start in comparison.starts:
-        cells = [_cell(comparison, start, n) for n in comparison.label_counts]
+        cells = [_cell(comparison, start, n) if (start, n) in comparison.pairs else '' for n in comparison.label_counts]
         runs = comparison.distillations(start)
         rows.append([start, *cells, _mean_metric(runs, 'timestep_mean'), _mean_metric(runs, 'time', 1000)])
     title = comparison.title[0].upper() + comparison.title[1:]
@@ -168,14 +205,15 @@ def _mean_metric(runs: list[Job], key: str, factor: float = 1) -> str:
 
 
 def _sentence(comparison: Comparison, labels: int) -> str:
-    """Every distilled start against the strongest scratch."""
-    scratch = comparison.strongest_scratch(labels)
-    verdicts = [
-        f'{start} {_verdict(comparison, start, scratch, labels)}'
-        for start in comparison.starts
-        if start not in comparison.scratches
-    ]
-    return f'With {labels:,} labels, against {scratch} (the best on validation images): {"; ".join(verdicts)}.'
+    """Every other start against the strongest scratch, and the recipe against the others."""
+    scratch, recipe = comparison.strongest_scratch(labels), comparison.recipe
+    others = [start for start in comparison.starts_with(labels) if start not in comparison.scratches]
+    verdicts = [f'{start} {_verdict(comparison, start, scratch, labels)}' for start in others]
+    text = f'With {labels:,} labels, against {scratch} (the best on validation images): {"; ".join(verdicts)}.'
+    if recipe in others and len(others) > 1:
+        verdicts = [f'{other} {_verdict(comparison, recipe, other, labels)}' for other in others if other != recipe]
+        text += f' {recipe} against {"; against ".join(verdicts)}.'
+    return text
 
 
 def _verdict(comparison: Comparison, start: str, other: str, labels: int) -> str:
@@ -188,7 +226,7 @@ def _verdict(comparison: Comparison, start: str, other: str, labels: int) -> str
 
 
 def _histograms(comparison: Comparison) -> list[Path]:
-    return [job.work_dir / 'timestep_histogram.jsonl' for job in comparison.distillations(CHOSEN)]
+    return [job.work_dir / 'timestep_histogram.jsonl' for job in comparison.distillations(comparison.policy_start)]
 
 
 def _last_counts(histograms: list[Path]) -> tuple[np.ndarray, int]:
@@ -220,14 +258,16 @@ def _draw(comparisons: list[Comparison], path: Path) -> None:
 
 def _draw_starts(panel: Axes, comparison: Comparison, labels: int) -> None:
     for row, start in enumerate(comparison.starts):
+        if (start, labels) not in comparison.pairs:
+            continue
         values = comparison.values(start, labels)
-        color = 'tab:gray' if start in comparison.scratches else 'tab:red' if start == CHOSEN else 'tab:blue'
+        color = 'tab:gray' if start in comparison.scratches else 'tab:red' if start == comparison.recipe else 'tab:blue'
         panel.plot(values, [row] * len(values), '.', color=color, alpha=0.35)
         error = stdev(values) / len(values) ** 0.5
         panel.errorbar(mean(values), row, xerr=error, fmt='o', color=color, capsize=3)
     panel.set(title=f'{labels:,} labels', xlabel=comparison.title)
     panel.grid(axis='x', alpha=0.3)
-    panel.invert_yaxis()
+    panel.set_ylim(len(comparison.starts) - 0.5, -0.5)
 
 
 def _draw_policy(panel: Axes, histograms: list[Path]) -> None:

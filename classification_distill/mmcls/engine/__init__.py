@@ -1,3 +1,4 @@
+from .bfloat16 import Bfloat16OptimWrapper
 from .checkpoints import SafeCheckpointHook
 from .data_check import DataCheckHook
 from .data_errors import DataErrorHook
@@ -14,6 +15,7 @@ from .stopping import InterruptionHook
 from .teacher_classes import TeacherClassesHook
 
 __all__ = [
+    'Bfloat16OptimWrapper',
     'DataCheckHook',
     'DataErrorHook',
     'DeferredLogHook',

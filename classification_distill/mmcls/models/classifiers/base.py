@@ -1,6 +1,6 @@
 """What distillation from any teacher shares: the student, and how its features meet the teacher's."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import torch
 from mmengine.model import ModuleDict
@@ -71,17 +71,19 @@ class BaseDistiller(BaseClassifier):
 
         Args:
             teacher_channels: Channels of each teacher feature, by its name.
-            student_features: Student features of any images, ``(N, C, h, w)`` each, in the order of the teacher's.
+            student_features: Student features of any images, ``(N, C, h, w)`` each, in the order of the teacher's; or
+                one, which then meets all of them.
             distill_loss: Config of the loss; it is told the channels if it asks for them.
             connector: Config of the connector; by default the one that the loss names.
 
         Raises:
-            ValueError: When student and teacher do not give the same number of features, or the student gives no maps.
+            ValueError: When the student gives more features than one and not as many as the teacher, or no maps.
         """
+        student_features = one_for_each(student_features, teacher_channels)
         if len(student_features) != len(teacher_channels):
             raise UnusableInputError(
                 f'The student gives {len(student_features)} feature(s) and the teacher {len(teacher_channels)} '
-                f'({list(teacher_channels)}): list as many out_indices in backbone as the teacher has.'
+                f'({list(teacher_channels)}): list as many out_indices in backbone as the teacher has, or one for all.'
             )
         if shapes := [tuple(feature.shape) for feature in student_features if feature.dim() != 4]:
             raise UnusableInputError(
@@ -106,7 +108,7 @@ class BaseDistiller(BaseClassifier):
     ) -> dict[str, Tensor]:
         """The distillation losses ``loss_distill_<name>``, one a teacher feature."""
         losses = {}
-        pairs = zip(student_features, teacher_features, strict=True)
+        pairs = zip(one_for_each(student_features, teacher_features), teacher_features, strict=True)
         parts = zip(self._names, self.connectors, self.distill_losses, strict=True)
         for (name, connector, distill_loss), (feature, target) in zip(parts, pairs, strict=True):
             arguments = [connector(feature, target.shape), target]
@@ -123,6 +125,11 @@ class BaseDistiller(BaseClassifier):
         features = self.extract_feat(torch.zeros(1, 3, height, width))
         self.student.train()
         return features
+
+
+def one_for_each(student_features: Sequence[Tensor], teacher_features: Sized) -> Sequence[Tensor]:
+    """The student's features, the only one as often as the teacher has any."""
+    return student_features * len(teacher_features) if len(student_features) == 1 else student_features
 
 
 def _build_for(part: str, config: dict, student_channels: int, teacher_channels: int) -> nn.Module:

@@ -27,7 +27,7 @@ class RepFusion(BaseDistiller):
     Args:
         teacher: The frozen diffusion model.
         backbone: The student. Its ``out_indices`` (through ``neck``, where there is one) give one feature a teacher
-            layer, in the order of the teacher's ``layers``.
+            layer, in the order of the teacher's ``layers``; or one for all of them.
         neck: Student's neck.
         timestep_policy: Which timestep each image gets.
         distill_loss: Compares a student feature with a teacher feature; there is one a layer.

@@ -1,5 +1,6 @@
 """A timestep policy says at which timestep the teacher looks at each image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +61,14 @@ class BaseTimestepPolicy(nn.Module):
 
         RepFusion does so before each draw; a training loop of one's own has to.
         """
+
+    def _listed(self, timesteps: Sequence[int]) -> Tensor:
+        """The grid of listed timesteps."""
+        if not timesteps:
+            raise UnusableInputError('timesteps is empty: list at least one.')
+        for timestep in timesteps:
+            self._check_timestep('timestep', timestep)
+        return torch.tensor(sorted(set(timesteps)))
 
     def _check_timestep(self, name: str, value: int) -> None:
         if not 0 <= value < self.num_timesteps:

@@ -16,11 +16,11 @@ class DecayingPolicy(UniformPolicy):
     """
 
     def __init__(self, start: int | None = None, stop: int = 1, decay_until: float = 1.0, num_timesteps: int = 1000):
-        super().__init__(start, num_timesteps)
+        super().__init__(start, num_timesteps=num_timesteps)
         self._check_timestep('stop - 1', stop - 1)
         check_share('decay_until', decay_until)
-        self.start, self.stop, self.decay_until = self.max_timestep, stop, decay_until
+        self.start, self.stop, self.decay_until = self.num_drawn, stop, decay_until
 
     def set_progress(self, progress: float) -> None:
         share = min(progress / self.decay_until, 1.0)
-        self.max_timestep = round(self.start + (self.stop - self.start) * share)
+        self.num_drawn = round(self.start + (self.stop - self.start) * share)

@@ -1,6 +1,7 @@
 """The policy of the paper: a small CNN that chooses the timestep of each image, trained by REINFORCE."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_reduce
@@ -25,10 +26,10 @@ class ReinforcePolicy(BaseTimestepPolicy):
         baseline: ``'mean'`` subtracts the running mean of the rewards of all processes; ``'none'`` is the published
             behaviour, whose gradient is far noisier.
         baseline_momentum: Share of the newest mean in the running mean.
-        timesteps: Number of timesteps to choose from, evenly spaced in [0, T); None for all T, as published, which is
-            also the most there are. On few
-            the rewards of one timestep are many: of all 1,000, a window of good ones is often met too late, when the
-            draws are certain already, and one timestep is then taken for all images.
+        timesteps: Number of timesteps to choose from, evenly spaced in [0, T), or a list of them; None for all T, as
+            published, which is also the most there are. On few the rewards of one timestep are many: of all 1,000, a
+            window of good ones is often met too late, when the draws are certain already, and one timestep is then
+            taken for all images.
         image_size: Size for which the CNN is laid out: it halves the image until it is 4 pixels high.
         channels: Channels of the first convolution.
         loss_weight: Weight of the policy gradient.
@@ -43,7 +44,7 @@ class ReinforcePolicy(BaseTimestepPolicy):
         entropy_decay_until: float | None = 0.5,
         baseline: str = 'mean',
         baseline_momentum: float = 0.1,
-        timesteps: int | None = 20,
+        timesteps: int | Sequence[int] | None = 20,
         image_size: int = 32,
         channels: int = 32,
         loss_weight: float = 1.0,
@@ -54,8 +55,12 @@ class ReinforcePolicy(BaseTimestepPolicy):
             raise UnusableInputError(f"baseline={baseline!r}: expected 'mean' or 'none'.")
         if entropy_decay_until is not None:
             check_share('entropy_decay_until', entropy_decay_until)
-        timesteps = min(num_timesteps if timesteps is None else timesteps, num_timesteps)
-        if timesteps < 2:
+        if isinstance(timesteps, Sequence):
+            grid = self._listed(timesteps)
+        else:
+            number = min(num_timesteps if timesteps is None else timesteps, num_timesteps)
+            grid = torch.arange(number) * num_timesteps // max(1, number)
+        if len(grid) < 2:
             raise UnusableInputError(
                 f'timesteps={timesteps}: expected 2 to {num_timesteps}, the timesteps of the teacher.'
             )
@@ -64,10 +69,10 @@ class ReinforcePolicy(BaseTimestepPolicy):
         self.baseline = baseline
         self.baseline_momentum = baseline_momentum
         self.loss_weight = loss_weight
-        self.grid = torch.arange(timesteps) * num_timesteps // timesteps
+        self.grid = grid
         self.register_buffer('reward_mean', torch.zeros(()))
         self.register_buffer('num_rewards', torch.zeros((), dtype=torch.int64))
-        self.net = _build_cnn(image_size, channels, timesteps)
+        self.net = _build_cnn(image_size, channels, len(grid))
 
     def distribution(self, images: Tensor) -> Categorical:
         """Distribution over ``grid`` for each image ``(N, 3, H, W)`` in [-1, 1]."""

@@ -1,0 +1,29 @@
+# SimCLR of MMPretrain ("A Simple Framework for Contrastive Learning of Visual Representations", Chen et al., ICML
+# 2020), as for CIFAR-10 in its appendix B.9: what images teach without a diffusion model.
+_base_ = ['../_base_/datasets/cifar10few_b64.py', '../_base_/default_runtime.py']
+
+model = dict(
+    type='SimCLR',
+    backbone=dict(type='ResNet_CIFAR', depth=18, out_indices=(3, )),
+    neck=dict(
+        type='NonLinearNeck',
+        in_channels=512,
+        hid_channels=512,
+        out_channels=128,
+        num_layers=2,
+        norm_cfg=dict(type='BN1d')),
+    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.5))
+data_preprocessor = dict(
+    type='ViewsPreprocessor',
+    augments=[
+        dict(type='BatchResizedCrop', scale=(0.2, 1.0)),
+        dict(type='BatchFlip', prob=0.5),
+        dict(type='BatchColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, prob=0.8),
+        dict(type='BatchGrey', prob=0.2),
+    ])
+
+train_dataloader = dict(batch_size=256, drop_last=True)
+train_cfg = dict(by_epoch=True, max_epochs=200)
+val_dataloader = val_evaluator = val_cfg = test_dataloader = test_evaluator = test_cfg = None
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4))
+param_scheduler = dict(type='CosineAnnealingLR', T_max=200, convert_to_iter_based=True)
