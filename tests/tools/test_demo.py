@@ -11,6 +11,7 @@ import torch
 from mmcls import demo
 from mmcls.apis.jobs import Job, in_order
 from mmcls.demo import faces
+from mmcls.demo.report import Comparison
 from mmcls.engine.launch import apply_cfg_options
 from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
@@ -18,8 +19,12 @@ from support import ROOT
 
 
 def all_jobs(name: str) -> list[Job]:
-    domain, settings = demo.PARTS[name]
-    return in_order([job for comparison in domain.plan(settings) for job in comparison.jobs.values()])
+    return in_order([job for comparison in all_comparisons(name) for job in comparison.jobs.values()])
+
+
+def all_comparisons(name: str) -> list[Comparison]:
+    part = demo.PARTS[name]
+    return [comparison for settings in part.steps for comparison in part.domain.plan(settings)]
 
 
 load = functools.cache(Config.fromfile)
@@ -29,7 +34,7 @@ def last_checkpoint(job: Job) -> str:
     length = load(str(ROOT / job.tree / job.config)).train_cfg
     if length.by_epoch:
         return f'epoch_{job.options.get("train_cfg.max_epochs", length.get("max_epochs"))}.pth'
-    return f'iter_{length.max_iters}.pth'
+    return f'iter_{job.options.get("train_cfg.max_iters", length.get("max_iters"))}.pth'
 
 
 @pytest.mark.parametrize('name', demo.PARTS)
@@ -54,15 +59,14 @@ def test_a_run_reads_what_the_run_before_it_ends_with(name):
 
 @pytest.mark.parametrize('name', demo.PARTS)
 def test_starts_differ_in_nothing_but_the_start(name):
-    domain, settings = demo.PARTS[name]
-    for comparison in domain.plan(settings):
+    for comparison in all_comparisons(name):
         assert len(comparison.seeds) >= 5
         assert len(comparison.scratches) == 2
         assert all(Path(comparison.checkpoint).name == last_checkpoint(job) for job in comparison.jobs.values())
         rest = {}
         for (_, *key), job in comparison.jobs.items():
             common = {k: v for k, v in job.options.items() if 'init_cfg' not in k and 'zero_init' not in k}
-            length = load(str(ROOT / job.tree / job.config)).train_cfg.max_iters
+            length = last_checkpoint(job)
             assert rest.setdefault(tuple(key), (common, length)) == (common, length)
         for (_, rate, seed), (common, _) in rest.items():
             assert common['optim_wrapper.optimizer.lr'] == rate
@@ -86,11 +90,15 @@ def student_at_the_start(job: Job, field: str) -> tuple[dict, dict]:
 
 @pytest.mark.parametrize(
     ('name', 'number', 'student'),
-    [('digits', 0, 'backbone'), ('faces', 0, 'backbone.context_path.backbone'), ('faces', 1, 'backbone')],
+    [
+        ('digits', 0, 'backbone'),
+        ('cifar10', 0, 'backbone'),
+        ('faces', 0, 'backbone.context_path.backbone'),
+        ('faces', 1, 'backbone'),
+    ],
 )
 def test_the_scratches_are_the_librarys_and_torchs(name, number, student):
-    domain, settings = demo.PARTS[name]
-    comparison = domain.plan(settings)[number]
+    comparison = all_comparisons(name)[number]
     for start in comparison.scratches:
         job = next(job for key, job in comparison.jobs.items() if key[0] == start)
         built, initialised = student_at_the_start(job, student)

@@ -56,9 +56,7 @@ def read_images(folder: Path) -> dict[str, list[list[str]]]:
         found = {name: len(names) for name, names in classes.items()}
         if found != dict.fromkeys(sorted(CIFAR10.METAINFO['classes']), count):
             raise DataError(f'{folder / split} holds {found or "no images"}; expected {count:,} of each of 10 classes.')
-        lines[split] = [
-            [f'{split}/{name} {label}' for name in names] for label, names in enumerate(classes.values())
-        ]
+        lines[split] = [[f'{split}/{name} {label}' for name in names] for label, names in enumerate(classes.values())]
     return lines
 
 

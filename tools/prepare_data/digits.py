@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 FOLDER = DATA_ROOT / 'digits'
-NUM_TRAIN, NUM_TEST, LABEL_COUNTS, NUM_SUBSETS = 1000, 500, (50, 100), 5
+NUM_TRAIN, NUM_TEST, LABEL_COUNTS, NUM_SUBSETS = 1000, 500, (10, 20, 50, 100), 5
 SPLITS = ('train', 'val', 'test')
 
 

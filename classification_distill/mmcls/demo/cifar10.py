@@ -57,7 +57,7 @@ class Size:
     validation: str
 
 
-CPU = Size(16, 4000, (250, 1000), 16, 2, 24, 20, 300, 'val_1000')
+CPU = Size(16, 4000, (250, 1000), 18, 4, 24, 20, 300, 'val_1000')
 GPU = Size(64, 45000, (250, 1000, 4000), 30, 4, 60, 50, 2000, 'val')
 
 
@@ -130,7 +130,7 @@ def _pretraining(size: Size, name: str, start: Start, seed: int, teacher: str) -
             'model.teacher.pretrained': teacher,
             'model.feature_cache.views': size.views,
             # All seeds read the same views, so that each is computed once.
-            'model.feature_cache.folder': WORK_DIR / 'features' / f'{Path(start.config).name}_{size.unlabelled}',
+            'model.feature_cache.folder': f'{WORK_DIR}/features/{Path(start.config).name}_{size.unlabelled}',
         }
         if has_bfloat16():
             options['model.teacher.dtype'] = 'bfloat16'
@@ -140,19 +140,21 @@ def _pretraining(size: Size, name: str, start: Start, seed: int, teacher: str) -
     return Job(f'{name}, seed {seed}', f'{start.config}.py', work_dir, options)
 
 
-def _finetuning(
-    size: Size, name: str, labels: int, rate: float, seed: int, student: Job | None, options: dict
-) -> Job:
-    options = options | _network(size) | {
-        'model.head.in_channels': 8 * size.channels,
-        'train_dataloader.dataset.dataset.ann_file': f'meta/train_{labels}_{seed}.txt',
-        'val_dataloader.dataset.dataset.ann_file': f'meta/{size.validation}.txt',
-        'train_cfg.max_iters': size.iterations,
-        'train_cfg.val_interval': size.iterations,
-        'param_scheduler.1.end': size.iterations,
-        'optim_wrapper.optimizer.lr': rate,
-        'randomness.seed': seed,
-    }
+def _finetuning(size: Size, name: str, labels: int, rate: float, seed: int, student: Job | None, options: dict) -> Job:
+    options = (
+        options
+        | _network(size)
+        | {
+            'model.head.in_channels': 8 * size.channels,
+            'train_dataloader.dataset.dataset.ann_file': f'meta/train_{labels}_{seed}.txt',
+            'val_dataloader.dataset.dataset.ann_file': f'meta/{size.validation}.txt',
+            'train_cfg.max_iters': size.iterations,
+            'train_cfg.val_interval': size.iterations,
+            'param_scheduler.1.end': size.iterations,
+            'optim_wrapper.optimizer.lr': rate,
+            'randomness.seed': seed,
+        }
+    )
     config, origin, needs = FINETUNE, 'scratch', ()
     if 'model.backbone.init_cfg' in options:
         origin = 'scratch_torch'
@@ -162,7 +164,9 @@ def _finetuning(
         prefix = 'student.backbone.' if student.config.startswith(HINT) else 'backbone.'
         options |= {'model.backbone.init_cfg.checkpoint': checkpoint, 'model.backbone.init_cfg.prefix': prefix}
     work_dir = WORK_DIR / 'finetune' / f'{origin}_{size.channels}channels_{labels}labels_lr{rate:g}_seed{seed}'
-    return Job(f'fine-tune, {name}, {labels:,} labels, lr {rate:g}, seed {seed}', f'{config}.py', work_dir, options, needs)
+    return Job(
+        f'fine-tune, {name}, {labels:,} labels, lr {rate:g}, seed {seed}', f'{config}.py', work_dir, options, needs
+    )
 
 
 def _network(size: Size) -> dict:

@@ -15,19 +15,17 @@ HINT = 'configs/digits-hint/ddpm-r18_hint'
 KD = 'configs/kd/r18-r18_kd_digits'
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune'
 ITERATIONS = 320  # of fine-tuning, as in its config
-RATES = (0.02, 0.05, 0.1)  # learning rates of fine-tuning to choose from, for each start and number of labels
+RATES = (0.005, 0.02, 0.08)  # learning rates of fine-tuning to choose from, for each start and number of labels
 
 # Ways to start: name -> (distillation config, its --cfg-options).
-_REINFORCE = {'REINFORCE': (HINT, {})}
-_POLICIES = _REINFORCE | {
-    'uniform t': (f'{HINT}_uniform', {}),
-    'fixed t = 100': (f'{HINT}_fixed', {'model.timestep_policy.timestep': 100}),
-}
+_REINFORCE = {'REINFORCE': (f'{HINT}_agreement', {})}  # the one reward that needs no labels
+_FIXED = {'fixed t = 100': (f'{HINT}_fixed', {'model.timestep_policy.timestep': 100})}
+_POLICIES = _REINFORCE | _FIXED | {'uniform t': (f'{HINT}_uniform', {})}
 # What configs/digits-hint/ddpm-r18_hint_maps.py sets.
 _MAPS = {'model.backbone.out_indices': '(1,)', 'model.distill_loss.pooled': False, 'find_unused_parameters': True}
 _FEATURES = {
     **{f'{name}, maps': (config, options | _MAPS) for name, (config, options) in _POLICIES.items()},
-    'REINFORCE, raw features': (f'{HINT}_raw', {}),
+    'REINFORCE, raw features': (f'{HINT}_agreement', {'model.standardizer': None}),
 }
 _LOSSES = {
     'hint, L2': (HINT, {}),
@@ -67,16 +65,19 @@ class Part:
         label_counts: Numbers of labels to fine-tune with.
         num_seeds: Seeds of labels, distillation and fine-tuning.
         epochs: Epochs of each distillation.
+        recipe: The start that is compared with all others, too.
     """
 
     starts: dict[str, tuple[str, dict]]
     label_counts: tuple[int, ...]
     num_seeds: int = 5
     epochs: int = 100
+    recipe: str | None = None
 
 
-QUICK = Part(_REINFORCE, (100,))
-FULL = Part(_POLICIES | _FEATURES, (50, 100, 1000))
+FIRST = Part(_REINFORCE, (20,), recipe='REINFORCE')
+QUICK = Part(_REINFORCE | _FIXED, (10, 20, 100), recipe='REINFORCE')
+FULL = Part(_POLICIES | _FEATURES, (10, 20, 50, 100, 1000), recipe='REINFORCE')
 LOSSES = Part(_LOSSES, (100,), epochs=30)
 REWARDS = Part(_REWARDS, (50, 100))
 
@@ -90,7 +91,8 @@ def plan(part: Part) -> list[Comparison]:
         for start, (config, options) in part.starts.items():
             student = _distillation(start, config, options, part.epochs, seed)
             jobs[start, labels, rate, seed] = _finetuning(start, labels, rate, seed, student, {})
-    return [Comparison('accuracy, %', 'accuracy/top1', jobs, f'iter_{ITERATIONS}.pth')]
+    title = 'accuracy on digits, %'
+    return [Comparison(title, 'accuracy/top1', jobs, f'iter_{ITERATIONS}.pth', recipe=part.recipe)]
 
 
 def _distillation(start: str, config: str, options: dict, epochs: int, seed: int) -> Job:

@@ -174,8 +174,10 @@ def _rows(comparison: Comparison) -> Iterator[tuple]:
     """Every run, as it was logged: its metric on validation images and, where it was tested, on test images."""
     task = comparison.title.partition(',')[0]
     tested = {(*key[:2], comparison.rate(*key[:2]), key[2]): test for key, test in comparison.tests.items()}
-    for key in [key for key, job in comparison.jobs.items() if job in (*comparison.tuning, *comparison.chosen)]:
-        values = (run and run.metric(comparison.metric) for run in (comparison.jobs[key], tested.get(key)))
+    for key, job in comparison.jobs.items():
+        if key[3] not in comparison.seeds[:NUM_TUNING_SEEDS] and key not in tested:
+            continue
+        values = (run and run.metric(comparison.metric) for run in (job, tested.get(key)))
         scaled = ('' if value is None else round(comparison.factor * value, 3) for value in values)
         yield task, f'"{key[0]}"', *key[1:], *scaled
 

@@ -1,0 +1,79 @@
+"""What two models say of the same test images, side by side."""
+
+from contextlib import chdir
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+
+from ..apis.jobs import Test
+from ..configs import ROOT
+from ..engine import prepare_config
+from ..weights import load_completely
+from .report import Comparison
+
+COLUMNS = 12
+RIGHT, WRONG = '#d8d8d8', '#d62728'
+
+
+@torch.no_grad()
+def classify(test: Test, count: int) -> tuple[np.ndarray, list[str], list[str]]:
+    """What a tested classifier says of about ``count`` test images, evenly spread over the test set.
+
+    Returns:
+        tuple: The images ``(N, H, W, 3)``, uint8, their classes, and the classes that it says.
+    """
+    with chdir(ROOT / test.tree):
+        config = prepare_config(test.config, test.cfg_options[1:])
+        init_default_scope(config.default_scope)
+        dataset = Runner.build_dataloader(config.test_dataloader).dataset
+        model = MODELS.build(config.model | {'data_preprocessor': config.data_preprocessor}).eval()
+        load_completely(model, str(test.checkpoint), 'checkpoint')
+        samples = [dataset[i] for i in np.linspace(0, len(dataset) - 1, count).astype(int)]
+        batch = {key: [sample[key] for sample in samples] for key in ('inputs', 'data_samples')}
+        said = model.test_step(batch)
+    names = config.test_dataloader.dataset.get('dataset', config.test_dataloader.dataset).metainfo.classes
+    truth = [names[int(sample['data_samples'].gt_label)] for sample in samples]
+    images = np.stack([sample['inputs'].permute(1, 2, 0).numpy()[..., ::-1] for sample in samples])
+    return images, truth, [names[int(sample.pred_label)] for sample in said]
+
+
+def compare(comparison: Comparison, path: Path) -> Path:
+    """Draw what the first seeds of the strongest scratch and of the recipe say, with the fewest labels."""
+    labels = comparison.label_counts[0]
+    starts = (comparison.strongest_scratch(labels), comparison.recipe)
+    draw_side_by_side(
+        {f'{start}, {labels:,} labels': comparison.tests[start, labels, comparison.seeds[0]] for start in starts}, path
+    )
+    return path
+
+
+def draw_side_by_side(tests: dict[str, Test], path: Path, count: int = 96) -> None:
+    """The same test images once for each model, by its title; what it gets wrong has a red frame, and what it said.
+
+    Args:
+        tests: Two tested classifiers.
+        path: Where to write the picture.
+        count: Images.
+    """
+    rows = -(-count // COLUMNS)
+    figure = Figure(figsize=(2 * COLUMNS * 0.45 + 0.5, rows * 0.6 + 0.7), layout='constrained')
+    for part, (title, test) in zip(figure.subfigures(1, len(tests)), tests.items(), strict=True):
+        images, truth, said = classify(test, count)
+        wrong = sum(one != other for one, other in zip(truth, said, strict=True))
+        part.suptitle(f'{title}: {wrong} of {len(truth)} wrong', fontsize=11)
+        panels = part.subplots(rows, COLUMNS, squeeze=False).flat
+        for panel, image, expected, name in zip(panels, images, truth, said, strict=False):
+            panel.imshow(image)
+            panel.set(xticks=[], yticks=[])
+            for side in panel.spines.values():
+                side.set(color=RIGHT if name == expected else WRONG, linewidth=1 if name == expected else 2.5)
+            if name != expected:
+                panel.set_xlabel(name, fontsize=6, color=WRONG, labelpad=1)
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=120)
