@@ -1,4 +1,4 @@
-"""CIFAR-10 as an image folder, with lists of few labels: python tools/prepare_data/cifar10_few_labels.py [FOLDER] [--check]
+"""CIFAR-10 as a folder, with lists of few labels: python tools/prepare_data/cifar10_few_labels.py [FOLDER] [--check]
 
 The last 500 training images of each class, by name, are held out to choose by (``val``), or 100 of them where time is
 short (``val_1000``). ``meta/train_<N>_<K>.txt`` are nested stratified subsets of N labels, for K = 0 to 4; those of

@@ -94,7 +94,7 @@ class ViewsPreprocessor(BatchPreprocessor):
         self.num_drawn = num_views
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Augment and normalise a batch: in training, ``inputs`` is a list of ``num_views`` tensors ``(N, C, H, W)``."""
+        """Augment and normalise a batch; in training, ``inputs`` is a list of ``num_views`` tensors."""
         if not training:
             return super().forward(data, training)
         views = [super(ViewsPreprocessor, self).forward(data, training) for _ in range(self.num_drawn)]

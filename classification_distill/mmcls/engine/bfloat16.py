@@ -1,4 +1,4 @@
-"""Mixed precision where MMEngine's ``AmpOptimWrapper`` refuses it: on processors with units for it (AMX, AVX512-BF16)."""
+"""Mixed precision where MMEngine's ``AmpOptimWrapper`` refuses it: on processors that have units for it, as AMX."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
