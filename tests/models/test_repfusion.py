@@ -194,3 +194,30 @@ def test_a_dense_task_head_reads_maps_though_the_loss_compares_averages(pipeline
     model.task_head.conv.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[2:]))
     model(**data, mode='loss')
     assert seen == [(4, 4)]
+
+
+def test_a_loss_for_each_layer(pipeline_folder):
+    settings = {
+        'teacher': {'type': 'DiffusersTeacher', 'pretrained': pipeline_folder, 'layers': ['down_blocks.0', MIDDLE]},
+        'backbone': {
+            'type': 'ResNet_CIFAR',
+            'depth': 18,
+            'base_channels': 4,
+            'stem_channels': 4,
+            'out_indices': (0, 3),
+        },
+    }
+    whole, average = {'type': 'HintLoss', 'pooled': False}, {'type': 'HintLoss'}
+    model = build(pipeline_folder, **settings, distill_loss=[whole, average])
+    asked = []
+    model.teacher.register_forward_hook(lambda part, args, output: asked.append([f.shape[2:] for f in output.values()]))
+    losses = model(**model.data_preprocessor(batch(), training=True), mode='loss')
+    assert [tuple(size) for size in asked[0]] == [(4, 4), (1, 1)]
+    assert model.cached_shapes() == {'down_blocks.0': (8, 4, 4), MIDDLE: (16, 1, 1)}
+    alone = build(pipeline_folder, **settings, distill_loss=whole)
+    alone.load_state_dict(model.state_dict())
+    assert set(losses) == set(alone(**alone.data_preprocessor(batch(), training=True), mode='loss'))
+    with pytest.raises(ValueError, match='lists 1 losses, and the teacher gives 2 features'):
+        build(pipeline_folder, **settings, distill_loss=[whole])
+    with pytest.raises(ValueError, match='LogitKDLoss compares logits'):
+        build(pipeline_folder, **settings, distill_loss=[whole, {'type': 'LogitKDLoss'}])

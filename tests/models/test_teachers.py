@@ -63,7 +63,7 @@ def test_weights_are_held_in_the_precision(pipeline_folder):
     images, t = torch.rand(2, 3, 8, 8) * 2 - 1, torch.tensor([0, 999])
     teacher(images, t)
     assert {p.dtype for p in teacher.network.parameters()} == {torch.bfloat16}
-    assert teacher.alphas_cumprod.dtype == torch.float32
+    assert teacher.levels.dtype == torch.float32
 
 
 @pytest.mark.parametrize('shape', [(3, 16, 5, 7), (2, 16, 9)])

@@ -20,7 +20,7 @@ from support import tiny_unet
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 
-def _autoencoder(**settings) -> AutoencoderKL:
+def autoencoder(**settings) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=('DownEncoderBlock2D',) * 2,
@@ -51,6 +51,15 @@ def latent(folder: Path) -> None:
     LDMPipeline(vqvae, tiny_unet(), DDIMScheduler()).save_pretrained(folder)
 
 
+def clip_tokenizer(folder: Path, length: int = 7) -> CLIPTokenizer:
+    vocabulary = folder.with_name(folder.name + '_vocabulary')
+    vocabulary.mkdir(parents=True, exist_ok=True)
+    tokens = ['<|startoftext|>', '<|endoftext|>', 'a', 'a</w>']
+    (vocabulary / 'vocab.json').write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (vocabulary / 'merges.txt').write_text('#version: 0.2\n')
+    return CLIPTokenizer.from_pretrained(vocabulary, model_max_length=length)
+
+
 def stable_diffusion(folder: Path) -> None:
     unet = UNet2DConditionModel(
         sample_size=8,
@@ -65,15 +74,10 @@ def stable_diffusion(folder: Path) -> None:
     text = CLIPTextConfig(
         hidden_size=12, intermediate_size=16, num_attention_heads=2, num_hidden_layers=1, vocab_size=4, eos_token_id=1
     )
-    vocabulary = folder.with_name(folder.name + '_vocabulary')
-    vocabulary.mkdir(parents=True)
-    tokens = ['<|startoftext|>', '<|endoftext|>', 'a', 'a</w>']
-    (vocabulary / 'vocab.json').write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    (vocabulary / 'merges.txt').write_text('#version: 0.2\n')
     StableDiffusionPipeline(
-        vae=_autoencoder(),
+        vae=autoencoder(),
         text_encoder=CLIPTextModel(text),
-        tokenizer=CLIPTokenizer.from_pretrained(vocabulary, model_max_length=7),
+        tokenizer=clip_tokenizer(folder),
         unet=unet,
         scheduler=PNDMScheduler(skip_prk_steps=True),
         safety_checker=None,
@@ -86,7 +90,7 @@ def dit(folder: Path) -> None:
     transformer = DiTTransformer2DModel(
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=3, sample_size=8
     )
-    DiTPipeline(transformer, _autoencoder(), DDIMScheduler()).save_pretrained(folder)
+    DiTPipeline(transformer, autoencoder(), DDIMScheduler()).save_pretrained(folder)
     # facebook/DiT-XL-2-256 names the class that diffusers once had for it.
     for path, place in ((folder / 'model_index.json', ('transformer', 1)), (folder / 'transformer/config.json', None)):
         config = json.loads(path.read_text())

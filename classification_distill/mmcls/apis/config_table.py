@@ -65,9 +65,11 @@ def _network(backbone: dict) -> str:
     return '-'.join([backbone['type'], *sizes])
 
 
-def _call(part: dict | None) -> str:
+def _call(part: dict | list[dict] | None) -> str:
     if part is None:
         return ''
+    if isinstance(part, list):
+        return ', '.join(map(_call, part))
     settings = [f'{key}={value}' for key, value in part.items() if key != 'type']
     return f'{part["type"]}({", ".join(settings)})' if settings else part['type']
 

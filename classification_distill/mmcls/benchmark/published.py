@@ -27,7 +27,7 @@ class PublishedTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, images: Tensor, t: Tensor, class_labels: Tensor | None = None, pooled: bool = False
+        self, images: Tensor, t: Tensor, class_labels: Tensor | None = None, pooled: bool | tuple[str, ...] = False
     ) -> dict[str, Tensor]:
         """As a teacher's ``forward``; a token layer stays ``(N, h * w, C)``."""
         features = {}
@@ -41,4 +41,5 @@ class PublishedTeacher(nn.Module):
         self.whole.denoise(network, x, t, self.class_conditioning(t, class_labels))
         for handle in handles:
             handle.remove()
-        return {k: features[k].mean((2, 3), keepdim=True) if pooled else features[k] for k in self.layers}
+        averaged = self.layers if pooled is True else pooled or ()
+        return {k: features[k].mean((2, 3), keepdim=True) if k in averaged else features[k] for k in self.layers}

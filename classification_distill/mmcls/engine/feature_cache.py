@@ -55,7 +55,7 @@ class FeatureCacheHook(Hook):
 def fingerprint_weights(teacher: BaseTeacher) -> str:
     """Changes with the noise levels and with every layer's weights, of which a thousand each are looked at."""
     digest = hashlib.sha256()
-    for name, weight in (teacher.held.state_dict() | {'alphas_cumprod': teacher.alphas_cumprod}).items():
+    for name, weight in (teacher.held.state_dict() | {'levels': teacher.levels}).items():
         values = weight.flatten()[:: max(1, weight.numel() // 1000)].float().cpu().numpy()
         digest.update(f'{name} {tuple(weight.shape)}'.encode() + values.tobytes())
     return digest.hexdigest()[:32]

@@ -64,7 +64,7 @@ class BaseDistiller(BaseClassifier):
         self,
         teacher_channels: dict[str, int],
         student_features: Sequence[Tensor],
-        distill_loss: dict,
+        distill_loss: dict | Sequence[dict],
         connector: dict | None = None,
     ) -> None:
         """Build a connector and a loss for each pair of a student and a teacher feature.
@@ -73,11 +73,12 @@ class BaseDistiller(BaseClassifier):
             teacher_channels: Channels of each teacher feature, by its name.
             student_features: Student features of any images, ``(N, C, h, w)`` each, in the order of the teacher's; or
                 one, which then meets all of them.
-            distill_loss: Config of the loss; it is told the channels if it asks for them.
+            distill_loss: Config of the loss, or one for each feature; it is told the channels if it asks for them.
             connector: Config of the connector; by default the one that the loss names.
 
         Raises:
-            ValueError: When the student gives more features than one and not as many as the teacher, or no maps.
+            ValueError: When the student gives more features than one and not as many as the teacher, or no maps; or
+                when there are not as many losses.
         """
         student_features = one_for_each(student_features, teacher_channels)
         if len(student_features) != len(teacher_channels):
@@ -96,11 +97,17 @@ class BaseDistiller(BaseClassifier):
                 "backbone.type='TIMMFeatureMaps'."
             )
         self.map_sizes = [tuple(feature.shape[2:]) for feature in student_features]
-        connector = connector or {'type': find_class('distill_loss', distill_loss).connector}
+        losses = list(distill_loss) if isinstance(distill_loss, Sequence) else [distill_loss] * len(teacher_channels)
+        if len(losses) != len(teacher_channels):
+            raise UnusableInputError(
+                f'distill_loss lists {len(losses)} losses, and the teacher gives {len(teacher_channels)} features '
+                f'({list(teacher_channels)}): list one for each, or give one for all.'
+            )
         self.connectors, self.distill_losses = nn.ModuleList(), nn.ModuleList()
-        for feature, channels in zip(student_features, teacher_channels.values(), strict=True):
-            self.connectors.append(_build_for('connector', connector, feature.shape[1], channels))
-            self.distill_losses.append(_build_for('distill_loss', distill_loss, feature.shape[1], channels))
+        for feature, channels, loss in zip(student_features, teacher_channels.values(), losses, strict=True):
+            between = connector or {'type': find_class('distill_loss', loss).connector}
+            self.connectors.append(_build_for('connector', between, feature.shape[1], channels))
+            self.distill_losses.append(_build_for('distill_loss', loss, feature.shape[1], channels))
         self._names = tuple(name.replace('.', '_') for name in teacher_channels)
 
     def distill(

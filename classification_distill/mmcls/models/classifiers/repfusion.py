@@ -30,7 +30,7 @@ class RepFusion(BaseDistiller):
             layer, in the order of the teacher's ``layers``; or one for all of them.
         neck: Student's neck.
         timestep_policy: Which timestep each image gets.
-        distill_loss: Compares a student feature with a teacher feature; there is one a layer.
+        distill_loss: Compares a student feature with a teacher feature, for all layers; or a list of one a layer.
         task_head: Says how much the teacher's features tell of the task; ReinforcePolicy needs one.
         connector: Maps a student feature to a teacher feature's shape; its channels are found here. By default the one
             that suits the loss.
@@ -54,7 +54,7 @@ class RepFusion(BaseDistiller):
         teacher: dict,
         backbone: dict,
         timestep_policy: dict,
-        distill_loss: dict,
+        distill_loss: dict | Sequence[dict],
         neck: dict | None = None,
         task_head: dict | None = None,
         connector: dict | None = None,
@@ -66,10 +66,11 @@ class RepFusion(BaseDistiller):
         compile: bool | None = None,
     ):
         super().__init__(backbone, neck, data_preprocessor, init_cfg, compile)
-        if find_class('distill_loss', distill_loss).compares != 'features':
-            raise UnusableInputError(
-                f'{type_name(distill_loss)} compares logits, and a diffusion model has none: use KDClassifier.'
-            )
+        for loss in distill_loss if isinstance(distill_loss, Sequence) else [distill_loss]:
+            if find_class('distill_loss', loss).compares != 'features':
+                raise UnusableInputError(
+                    f'{type_name(loss)} compares logits, and a diffusion model has none: use KDClassifier.'
+                )
         self.teacher = MODELS.build(teacher)
         timesteps = {'num_timesteps': self.teacher.num_timesteps}
         if self.teacher.class_conditioning.mode == 'true' and self.data_preprocessor.batch_augments is not None:
@@ -96,7 +97,9 @@ class RepFusion(BaseDistiller):
             )
         reads_maps = self.task_head is not None and self.task_head.dense
         # Averages are asked of the teacher by keyword, and only where the loss compares them.
-        self._reading = {'pooled': True} if self.distill_losses[0].pooled and not reads_maps else {}
+        pairs = zip(self.teacher.layers, self.distill_losses, strict=True)
+        averaged = () if reads_maps else tuple(layer for layer, loss in pairs if loss.pooled)
+        self._reading = {'pooled': averaged} if averaged else {}
         self._range_checked = False
         self.feature_cache = None
         if feature_cache is not None:
@@ -173,10 +176,12 @@ class RepFusion(BaseDistiller):
     def cached_shapes(self) -> dict[str, tuple[int, int, int]]:
         """Shape of each layer's feature of an image, as the cache keeps it."""
         height, width = self.teacher.sample_size
-        info = {layer: self.teacher.feature_info[layer] for layer in self.teacher.layers}
-        if self._reading:
-            return {layer: (channels, 1, 1) for layer, (channels, _) in info.items()}
-        return {layer: (channels, height // stride, width // stride) for layer, (channels, stride) in info.items()}
+        shapes = {}
+        for layer in self.teacher.layers:
+            channels, stride = self.teacher.feature_info[layer]
+            averaged = layer in self._reading.get('pooled', ())
+            shapes[layer] = (channels, 1, 1) if averaged else (channels, height // stride, width // stride)
+        return shapes
 
     def cache_origin(self) -> dict[str, object]:
         """What of this model the cached features follow from, besides the teacher's weights."""
@@ -185,7 +190,7 @@ class RepFusion(BaseDistiller):
         return {
             'teacher': type(teacher).__name__,
             'layers': list(teacher.layers),
-            'averages': bool(self._reading),
+            'averages': list(self._reading.get('pooled', ())),
             'noise': teacher.noise,
             'class_labels': teacher.class_conditioning.mode,
             'dtype': str(teacher.precision.resolve(device)),

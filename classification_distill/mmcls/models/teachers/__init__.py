@@ -5,7 +5,7 @@ from .diffusers_teacher import DiffusersTeacher, UNetTeacher
 from .dit_teacher import DiTTeacher
 from .feature_standardizer import FeatureStandardizer
 from .latent_teacher import LatentDiffusionTeacher, LatentTeacher
-from .stable_diffusion_teacher import StableDiffusionTeacher
+from .text_to_image import TextToImageTeacher
 
 __all__ = [
     'ADMTeacher',
@@ -16,6 +16,6 @@ __all__ = [
     'FeatureStandardizer',
     'LatentDiffusionTeacher',
     'LatentTeacher',
-    'StableDiffusionTeacher',
+    'TextToImageTeacher',
     'UNetTeacher',
 ]

@@ -13,7 +13,8 @@ from ..frozen import FrozenHolder
 from ..images import Images, as_batch
 from .class_conditioning import ClassConditioning
 from .execution import GraphReplay, Precision, compile_blocks, drop_uncalled, no_autocast
-from .reading import read_layers
+from .noise import ddpm_levels
+from .reading import as_map, read_layers
 
 NOISES = ('none', 'forward')
 
@@ -32,6 +33,7 @@ class BaseTeacher(FrozenHolder):
         layers: Names of the network's modules to read, as in ``network.named_modules()``. A layer that returns tokens
             ``(N, h * w, C)`` is read as the map ``(N, C, h, w)``, h = w.
         image_scale: Pixels of the image along a pixel of the network's input.
+        input_shape: Channels, height and width of the network's input, where its config does not say them.
         companions: Further frozen modules that ``encode`` and ``denoise`` use, by name.
         class_labels: Class that a class-conditional network is told; see ``ClassConditioning``.
         noise: ``'none'`` gives the network the clean image, as the paper does; ``'forward'`` gives it a draw of
@@ -59,6 +61,7 @@ class BaseTeacher(FrozenHolder):
         scheduler,
         layers: Sequence[str],
         image_scale: int = 1,
+        input_shape: tuple[int, int, int] | None = None,
         companions: dict[str, nn.Module] | None = None,
         class_labels: str | int = 'mean',
         noise: str = 'none',
@@ -68,19 +71,20 @@ class BaseTeacher(FrozenHolder):
         super().__init__()
         if noise not in NOISES:
             raise UnusableInputError(f'noise={noise!r} is none of {", ".join(map(repr, NOISES))}.')
-        size = network.config.get('sample_size')
+        size = network.config.get('sample_size') if input_shape is None else input_shape[1:]
         if size is None:
             raise UnusableInputError(
                 f"The pipeline's {type(network).__name__} does not say how large its images are: write sample_size, "
                 'their height and width, into the config.json of its folder.'
             )
         height, width = (size, size) if isinstance(size, int) else size
-        self._input_shape = (network.config.in_channels, height, width)
+        self._input_shape = input_shape or (network.config.in_channels, height, width)
         self.sample_size = (height * image_scale, width * image_scale)
         self.layers = tuple(layers)
-        # A plain attribute, which no checkpoint has; it moves with the network.
-        self.alphas_cumprod = _alphas_cumprod(scheduler)
-        self.num_timesteps = len(self.alphas_cumprod)
+        # The factors of x_0 and of the noise in x_t (2, T). A plain attribute, which no checkpoint has; it moves with
+        # the network.
+        self.levels = self.noise_levels(scheduler)
+        self.num_timesteps = self.levels.shape[1]
         self.noise = noise
         self.precision = Precision(dtype)
         self.compile_network = compile
@@ -100,6 +104,10 @@ class BaseTeacher(FrozenHolder):
         """The tables in which ``network`` looks up a class, and its number of classes; none and 0 without classes."""
         return [], 0
 
+    def noise_levels(self, scheduler) -> Tensor:
+        """The factors of x_0 and of the noise in x_t, ``(2, T)``."""
+        return ddpm_levels(scheduler)
+
     def encode(self, images: Tensor) -> Tensor:
         """From images ``(N, 3, H, W)`` of the teacher's sample size to the x_0 that the network was trained on."""
         return images
@@ -109,7 +117,7 @@ class BaseTeacher(FrozenHolder):
         raise NotImplementedError
 
     def forward(
-        self, images: Tensor, t: Tensor, class_labels: Tensor | None = None, pooled: bool = False
+        self, images: Tensor, t: Tensor, class_labels: Tensor | None = None, pooled: bool | tuple[str, ...] = False
     ) -> dict[str, Tensor]:
         """Read the layers' features.
 
@@ -117,7 +125,7 @@ class BaseTeacher(FrozenHolder):
             images: ``(N, 3, H, W)`` in [-1, 1].
             t: Timesteps ``(N,)``, int64 in [0, T).
             class_labels: The data set's labels ``(N,)``, which only ``class_labels='true'`` uses.
-            pooled: Whether to return global averages, which are taken where the maps are.
+            pooled: Whether to return global averages, which are taken where the maps are; or of which layers.
 
         Returns:
             dict[str, Tensor]: ``layer -> (N, C, h, w)``, h = w = 1 where ``pooled``, float32, in the order of
@@ -161,20 +169,16 @@ class BaseTeacher(FrozenHolder):
         return x.contiguous(memory_format=torch.channels_last) if self._is_compiled else x
 
     def diffuse(self, x: Tensor, t: Tensor) -> Tensor:
-        """A draw of q(x_t | x_0) for ``x (N, C, h, w)``, whatever sampler the pipeline was saved with.
-
-        "Denoising Diffusion Probabilistic Models" (Ho et al., 2020), Eq. 4. A scheduler's own ``add_noise`` is no
-        substitute: those of some samplers do not scale x_0, or look timesteps up in the order of sampling.
-        """
-        alpha = self.alphas_cumprod[t].view(-1, 1, 1, 1)
-        return (alpha.sqrt() * x + (1 - alpha).sqrt() * torch.randn_like(x)).to(x.dtype)
+        """A draw of q(x_t | x_0) for ``x (N, C, h, w)``, whatever sampler the pipeline was saved with."""
+        signal, noise = self.levels[:, t].view(2, -1, 1, 1, 1)
+        return (signal * x + noise * torch.randn_like(x)).to(x.dtype)
 
     def _apply(self, fn, recurse: bool = True):
         super()._apply(fn, recurse)
         if self._is_compiled:
             self._replay.forget()
         # Moved, never cast: in half precision the levels of early timesteps are all 1.
-        self.alphas_cumprod = self.alphas_cumprod.to(fn(self.alphas_cumprod).device)
+        self.levels = self.levels.to(fn(self.levels).device)
         return self
 
     def _set_up(self, device: torch.device) -> Callable[..., dict[str, Tensor]]:
@@ -191,16 +195,27 @@ class BaseTeacher(FrozenHolder):
             self._is_compiled = True
         return self._replay if self._is_compiled and on_gpu else self._read
 
-    def _read(self, x: Tensor, t: Tensor, class_labels: Tensor | None, pooled: bool) -> dict[str, Tensor]:
+    def _read(
+        self, x: Tensor, t: Tensor, class_labels: Tensor | None, pooled: bool | tuple[str, ...]
+    ) -> dict[str, Tensor]:
         features = self._read_layers(self.network, x, t, class_labels)
-        if pooled:
-            features = {k: f.mean((2, 3), keepdim=True, dtype=torch.float32) for k, f in features.items()}
-        return features
+        averaged = self.layers if pooled is True else pooled or ()
+        return features | {layer: features[layer].mean((2, 3), keepdim=True, dtype=torch.float32) for layer in averaged}
 
     def _read_layers(
         self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None = None
     ) -> dict[str, Tensor]:
-        return read_layers(self.network, self.layers, lambda: self.denoise(network, x, t, class_labels))
+        size = tuple(x.shape[-2:])
+        return read_layers(
+            self.network,
+            self.layers,
+            lambda: self.denoise(network, x, t, class_labels),
+            lambda output, layer: self.as_map(output, layer, size),
+        )
+
+    def as_map(self, output, layer: str, size: tuple[int, int]) -> Tensor:
+        """The map ``(N, C, h, w)`` in what a layer returned; ``size`` is that of the network's input."""
+        return as_map(output, layer, size)
 
     def _check_layer_names(self) -> None:
         names = [name for name, _ in self.network.named_modules() if name]
@@ -229,18 +244,3 @@ class BaseTeacher(FrozenHolder):
         with drop_uncalled(self.network):
             features = self._read_layers(call, x, t, t if self.class_conditioning.num_classes else None)
         return {layer: (f.shape[1], self.sample_size[0] // f.shape[2]) for layer, f in features.items()}
-
-
-def _alphas_cumprod(scheduler) -> Tensor:
-    """How much of the image's variance is left at each timestep, ``(T,)``, float32.
-
-    Raises:
-        ValueError: When the scheduler is not one of a DDPM's discrete timesteps.
-    """
-    alphas = getattr(scheduler, 'alphas_cumprod', None)
-    if alphas is None or scheduler.config.get('prediction_type') == 'flow_prediction':
-        raise UnusableInputError(
-            f'The pipeline is not of a DDPM: its {type(scheduler).__name__} knows no noise level for each of T '
-            'discrete timesteps. Consistency, score-SDE, EDM and flow matching models are not read.'
-        )
-    return torch.as_tensor(alphas, dtype=torch.float32)

@@ -36,7 +36,7 @@ def load_pipeline(
     from ..guided_diffusion import adm_unet  # noqa: F401
 
     load = getattr(diffusers, pipeline_class)
-    with _explained(pretrained):
+    with explained(pretrained):
         _check_family(pretrained, load, networks)
         return load.from_pretrained(pretrained, **components)
 
@@ -63,18 +63,26 @@ def find_teacher_type(pretrained: str) -> str:
         FileNotFoundError: As ``load_pipeline``.
         ValueError: When no teacher reads such a pipeline.
     """
-    from diffusers import DiffusionPipeline
-
-    with _explained(pretrained):
-        index = DiffusionPipeline.load_config(pretrained)
-    kind = index.get('_class_name')
+    kind = load_index(pretrained).get('_class_name')
     if kind not in _READERS:
         raise UnusableInputError(f'teacher.pretrained={pretrained!r} is a {kind}; teachers read {", ".join(_READERS)}.')
     return _READERS[kind]
 
 
+def load_index(pretrained: str) -> dict:
+    """A pipeline's ``model_index.json``.
+
+    Raises:
+        FileNotFoundError: As ``load_pipeline``.
+    """
+    from diffusers import DiffusionPipeline
+
+    with explained(pretrained):
+        return DiffusionPipeline.load_config(pretrained)
+
+
 @contextmanager
-def _explained(pretrained: str) -> Iterator[None]:
+def explained(pretrained: str) -> Iterator[None]:
     """Say what was looked for where diffusers finds nothing."""
     folder = Path(pretrained)
     if not str(pretrained):

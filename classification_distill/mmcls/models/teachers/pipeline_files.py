@@ -1,0 +1,128 @@
+"""The files of a pipeline, in a folder or on the hub, of which only those that are needed are fetched and read."""
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ...errors import UnusableInputError
+from ...weights import load_checkpoint
+from .pipelines import explained, load_index
+
+_STEM = 'diffusion_pytorch_model'
+_VARIANTS = ('', '.fp16', '.bf16')  # of the weights' precision, in the order in which they are preferred
+GIB = 2**30
+
+
+class PipelineFiles:
+    """A diffusers pipeline, part by part.
+
+    Args:
+        pretrained: Hub id, or the folder of a saved pipeline.
+
+    Attributes:
+        index (dict): ``model_index.json``.
+
+    Raises:
+        FileNotFoundError: When there is no such pipeline here or on the hub.
+    """
+
+    def __init__(self, pretrained: str):
+        self.pretrained = pretrained
+        self.index = load_index(pretrained)
+
+    def folder(self, *patterns: str) -> Path:
+        """The pipeline's folder, in which the files that match are there."""
+        if self.is_local:
+            return Path(self.pretrained)
+        from huggingface_hub import snapshot_download
+
+        with explained(self.pretrained):
+            return Path(snapshot_download(self.pretrained, allow_patterns=['model_index.json', *patterns]))
+
+    @property
+    def is_local(self) -> bool:
+        return Path(self.pretrained).is_dir()
+
+    @property
+    def commit(self) -> str:
+        """Of the hub, by which its cache names the folder."""
+        return self.folder().name
+
+    def component(self, name: str):
+        """A model or scheduler of the pipeline, loaded by its class; text encoders in their stored precision."""
+        library, kind = self.index[name]
+        options = {'dtype': 'auto'} if library == 'transformers' and name.startswith('text_encoder') else {}
+        module = __import__(library)
+        return getattr(module, kind).from_pretrained(self.folder(f'{name}/*'), subfolder=name, **options)
+
+    def empty_network(self, name: str) -> nn.Module:
+        """A denoiser without weights; what is no parameter, such as a table of positions, is there."""
+        import accelerate
+        import diffusers
+
+        config = json.loads((self.folder(f'{name}/config.json') / name / 'config.json').read_text())
+        with accelerate.init_empty_weights(include_buffers=False):
+            return getattr(diffusers, config['_class_name']).from_config(config)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        if self.is_local:
+            return [str(path.relative_to(self.pretrained)) for path in Path(self.pretrained).rglob('*')]
+        from huggingface_hub import HfApi
+
+        try:
+            return HfApi().list_repo_files(self.pretrained)
+        except Exception:  # without a network, what was fetched before
+            return [str(path.relative_to(self.folder())) for path in self.folder().rglob('*')]
+
+    def weight_files(self, part: str, parameters: Iterable[str]) -> dict[str, list[str]]:
+        """The files that hold ``parameters`` of a part, each with those that it holds.
+
+        Raises:
+            UnusableInputError: When there are no weights in a format that is read, or some are missing.
+        """
+        for variant in _VARIANTS:
+            index = f'{part}/{_STEM}.safetensors.index{variant}.json'
+            if index in self._names:
+                where = json.loads((self.folder(index) / index).read_text())['weight_map']
+                if missing := [name for name in parameters if name not in where]:
+                    raise UnusableInputError(f'{self.pretrained}/{index} names no file for {missing[0]!r}.')
+                files: dict[str, list[str]] = {}
+                for name in parameters:
+                    files.setdefault(f'{part}/{where[name]}', []).append(name)
+                return dict(sorted(files.items()))
+            for suffix in ('safetensors', 'bin'):
+                if (name := f'{part}/{_STEM}{variant}.{suffix}') in self._names:
+                    return {name: list(parameters)}
+        found = [name for name in self._names if name.startswith(f'{part}/')]
+        raise UnusableInputError(
+            f'teacher.pretrained={self.pretrained!r} has no weights in {part} that can be read: expected '
+            f'{_STEM}.safetensors, found {", ".join(found) or "nothing"}.'
+        )
+
+    def load(self, part: str, network: nn.Module) -> int:
+        """Read the parameters that ``network`` still has, in their stored precision, memory-mapped.
+
+        Returns:
+            int: The bytes that they take.
+        """
+        from safetensors import safe_open
+
+        needed = [name for name, _ in network.named_parameters()]
+        files = self.weight_files(part, needed)
+        folder, read = self.folder(*files), 0
+        for name, parameters in files.items():
+            if name.endswith('.bin'):
+                state = load_checkpoint(folder / name, mmap=True)
+                held = {key: state[key] for key in parameters}
+            else:
+                with safe_open(folder / name, 'pt') as file:
+                    held = {key: file.get_tensor(key) for key in parameters}
+            network.load_state_dict(held, strict=False, assign=True)
+            read += sum(tensor.nbytes for tensor in held.values())
+        network.requires_grad_(False)
+        return read

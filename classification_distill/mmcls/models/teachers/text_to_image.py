@@ -1,0 +1,325 @@
+"""Text-to-image models, U-Nets and transformers, of DDPMs and of flow matching, given the empty prompt."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from ...errors import UnusableInputError
+from .base import BaseTeacher
+from .diffusers_teacher import MIDDLE
+from .execution import drop_uncalled
+from .noise import ddpm_levels, flow_levels, is_flow
+from .pipeline_files import PipelineFiles
+from .prompt import kept, nested, record_arguments
+from .reading import as_image_map, as_map
+
+_NOT_NEEDED = ('safety_checker', 'feature_extractor', 'image_encoder', 'watermarker')
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family of pipelines needs beside what its pipeline says of itself.
+
+    Attributes:
+        layer: From the denoiser to the layer that is read by default.
+        call: From the denoiser to further arguments of the pipeline's call for the empty prompt.
+        left_out: Components that the empty prompt does without.
+        scale: Of the latents, where the pipeline does not use the autoencoder's.
+        input_size: Height and width of the denoiser's input, where its config does not say them.
+    """
+
+    layer: Callable[[nn.Module], str]
+    call: Callable[[nn.Module], dict] = field(default=lambda network: {})
+    left_out: tuple[str, ...] = ()
+    scale: float | None = None
+    input_size: int | None = None
+
+
+def _middle(blocks: str, suffix: str = '') -> Callable[[nn.Module], str]:
+    """The last block of the first half; with a suffix, a part of the block after it."""
+    return lambda network: f'{blocks}.{len(network.get_submodule(blocks)) // 2 - (not suffix)}{suffix}'
+
+
+def _sdxl_layer(network: nn.Module) -> str:
+    # Best of SDXL for correspondence and segmentation ("Not All Diffusion Model Activations Have Been Evaluated as
+    # Discriminative Features", Meng et al., NeurIPS 2024): block 7 of 10.
+    blocks = network.up_blocks[0].attentions[0].transformer_blocks
+    return f'up_blocks.0.attentions.0.transformer_blocks.{round(0.7 * len(blocks))}'
+
+
+def _flux_layer(network: nn.Module) -> str:
+    # "Unleashing Diffusion Transformers for Visual Correspondence" (Gan et al., NeurIPS 2025) reads block 28 of 57,
+    # modulated: the blocks' own outputs carry massive activations in a few channels.
+    count = len(network.transformer_blocks) + len(network.single_transformer_blocks)
+    return f'single_transformer_blocks.{max(0, count // 2 - len(network.transformer_blocks))}.norm'
+
+
+def _no_prompt(network: nn.Module) -> dict:
+    # SDXL was trained with zeros for the empty prompt (force_zeros_for_empty_prompt), not with its embedding.
+    config = network.config
+    pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+    embedding, pooled = torch.zeros(1, 77, config.cross_attention_dim), torch.zeros(1, pooled)
+    return {'prompt_embeds': embedding, 'pooled_prompt_embeds': pooled, 'prompt': None}
+
+
+def _flux_call(network: nn.Module) -> dict:
+    # schnell, which takes no guidance, was distilled with 256 tokens.
+    return {} if network.config.guidance_embeds else {'max_sequence_length': 256}
+
+
+def _no_image(network: nn.Module) -> dict:
+    zeros = torch.zeros(1, network.config.encoder_hid_dim)
+    return {'image_embeds': zeros, 'negative_image_embeds': zeros}
+
+
+#: By ``_class_name`` of ``model_index.json``.
+FAMILIES = {
+    'StableDiffusionPipeline': Family(lambda network: MIDDLE),
+    'StableDiffusionImg2ImgPipeline': Family(lambda network: MIDDLE),
+    'StableDiffusionXLPipeline': Family(
+        _sdxl_layer, _no_prompt, ('text_encoder', 'text_encoder_2', 'tokenizer', 'tokenizer_2')
+    ),
+    # Without T5 the pipeline tells zeros in its place, as SD 3 was trained with for a share of the images.
+    'StableDiffusion3Pipeline': Family(
+        _middle('transformer_blocks', '.norm1'), left_out=('text_encoder_3', 'tokenizer_3')
+    ),
+    'FluxPipeline': Family(_flux_layer, _flux_call, input_size=128),
+    'PixArtAlphaPipeline': Family(_middle('transformer_blocks')),
+    'PixArtSigmaPipeline': Family(_middle('transformer_blocks')),
+    'SanaPipeline': Family(_middle('transformer_blocks')),
+    'KandinskyV22Pipeline': Family(lambda network: MIDDLE, _no_image, scale=1.0),
+    'IFPipeline': Family(lambda network: MIDDLE),
+    'AuraFlowPipeline': Family(_middle('single_transformer_blocks')),
+    'Lumina2Pipeline': Family(_middle('layers')),
+    'QwenImagePipeline': Family(_middle('transformer_blocks'), input_size=128),
+}
+
+
+@MODELS.register_module(name=['TextToImageTeacher', 'StableDiffusionTeacher'])
+class TextToImageTeacher(BaseTeacher):
+    """The denoiser of a text-to-image pipeline, told what its pipeline tells it for a prompt.
+
+    The pipeline itself is asked: its call is stopped at the denoiser, whose arguments are kept in a file, so that text
+    encoders are loaded once. Of the denoiser, only the weights up to the last layer are fetched and read, memory-mapped.
+
+    t in [0, T) is a noise level whatever sampler the pipeline was saved with; for flow matching it is sigma = t / T.
+
+    Args:
+        pretrained: Hub id, or the folder of a saved pipeline.
+        layers: Names of the denoiser's modules to read; by default one that the literature found, or the middle.
+        image_size: Side of the images in pixels, or height and width; by default that of the pipeline.
+        prompt: What it is told.
+        options: As in ``BaseTeacher``: ``noise``, ``dtype``, ``compile``.
+
+    Raises:
+        FileNotFoundError: When the pipeline cannot be found or fetched.
+        ValueError: When it is of no family that is read, or as in ``BaseTeacher``.
+
+    Example:
+        >>> teacher = TextToImageTeacher('PixArt-alpha/PixArt-XL-2-512x512', noise='forward')
+        >>> teacher.feature_info
+        {'transformer_blocks.13': (1152, 16)}
+    """
+
+    def __init__(
+        self,
+        pretrained: str,
+        layers: Sequence[str] | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        prompt: str = '',
+        **options,
+    ):
+        files = PipelineFiles(pretrained)
+        kind = files.index.get('_class_name')
+        if kind not in FAMILIES:
+            raise UnusableInputError(
+                f'teacher.pretrained={pretrained!r} is a {kind}; TextToImageTeacher reads {", ".join(FAMILIES)}.'
+            )
+        family = FAMILIES[kind]
+        part = 'transformer' if 'transformer' in files.index else 'unet'
+        network = files.empty_network(part)
+        components = {part: network} | {name: files.component(name) for name in ('vae', 'movq') if name in files.index}
+        pipeline = _build_pipeline(files, components, [*files.index])
+        autoencoder = components.get('vae', components.get('movq'))
+        scale = _pixels_of_a_latent(pipeline) if autoencoder else 1
+        size = image_size or scale * (network.config.get('sample_size') or family.input_size)
+        size = (size, size) if isinstance(size, int) else tuple(size)
+        arguments = _ask(files, family, pipeline, components, network, size, prompt)
+
+        # What is set here is used by super().__init__(), which runs the network once.
+        self._latent_scale = family.scale
+        self._x, self._t = (
+            next(name for name in names if name in arguments)
+            for names in (('hidden_states', 'sample', 'x'), ('timestep',))
+        )
+        channels, (height, width) = network.config.in_channels, (side // scale for side in size)
+        self._pack = getattr(pipeline, '_pack_latents', None)
+        patch = 2 if self._pack else network.config.get('patch_size')
+        self._grid = (height // patch, width // patch) if part == 'transformer' else None
+        self._num_timesteps = pipeline.scheduler.config.get('num_train_timesteps', 1000)
+        self._time = _time_of(
+            float(arguments[self._t].flatten()[0]), arguments.pop('first_timestep'), self._num_timesteps
+        )
+        told = arguments.get('encoder_hidden_states')
+        self._text_tokens = told.shape[1] if isinstance(told, Tensor) and told.dim() == 3 else 0
+        prompt_tensors = nn.Module()
+        self._plain = {}
+        for name, value in arguments.items():
+            if name in (self._x, self._t):
+                continue
+            if isinstance(value, Tensor):
+                prompt_tensors.register_buffer(name, value)
+            else:
+                self._plain[name] = value
+        companions = {'prompt': prompt_tensors}
+        if autoencoder:
+            _check_latents(pretrained, network, autoencoder, part)
+            autoencoder.decoder = nn.Identity()  # AutoencoderKLQwenImage counts its layers when it encodes
+            companions['autoencoder'] = autoencoder
+        self._load = lambda: files.load(part, self.network)
+        super().__init__(
+            network,
+            pipeline.scheduler,
+            layers or [family.layer(network)],
+            image_scale=scale,
+            input_shape=(channels // (4 if self._pack else 1), height, width),
+            companions=companions,
+            **options,
+        )
+        self.bytes_read = self._load()
+
+    def noise_levels(self, scheduler) -> Tensor:
+        return flow_levels(self._num_timesteps) if is_flow(scheduler) else ddpm_levels(scheduler)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The latents, shifted and scaled as the pipeline does: the posterior's mode where there is a posterior."""
+        if 'autoencoder' not in self.held:
+            return images
+        autoencoder = self.held['autoencoder']
+        config = autoencoder.config
+        is_video = 'temperal_downsample' in config  # as diffusers spells it
+        images = images.to(next(autoencoder.parameters()).dtype)
+        encoded = autoencoder.encode(images.unsqueeze(2) if is_video else images)
+        latents = encoded.latent_dist.mode() if 'latent_dist' in encoded else encoded[0]
+        latents = (latents.squeeze(2) if is_video else latents).float()
+        scale = config.get('scaling_factor', 1.0) if self._latent_scale is None else self._latent_scale
+        if config.get('latents_mean'):
+            mean, std = (latents.new_tensor(config[name]).view(1, -1, 1, 1) for name in ('latents_mean', 'latents_std'))
+            return (latents - mean) / std * scale
+        return (latents - (config.get('shift_factor') or 0.0)) * scale
+
+    def denoise(self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
+        told = {
+            name: value.to(x.device).expand(len(x), *value.shape[1:]) if len(value) == 1 else value.to(x.device)
+            for name, value in self.held['prompt'].named_buffers()
+        }
+        if self._pack:
+            x = self._pack(x, len(x), x.shape[1], *x.shape[2:])
+        slope, offset = self._time
+        time = t if (slope, offset) == (1, 0) else slope * t.float() + offset
+        network(**nested(self._plain | told) | {self._x: x, self._t: time})
+
+    def as_map(self, output, layer: str, size: tuple[int, int]) -> Tensor:
+        first = output[0] if isinstance(output, tuple) else output
+        if self._grid is None or (isinstance(first, Tensor) and first.dim() == 4):
+            return as_map(output, layer, size)
+        return as_image_map(output, layer, self._grid, self._text_tokens)
+
+    def _find_feature_info(self) -> dict[str, tuple[int, int]]:
+        try:
+            return super()._find_feature_info()
+        except NotImplementedError:  # Lumina 2 reads values of its mask, which the meta device has none of
+            self._load()
+            x, t = torch.zeros(1, *self._input_shape), torch.zeros(1, dtype=torch.int64)
+            with drop_uncalled(self.network), torch.no_grad():
+                features = self._read_layers(self.network, x, t)
+            return {layer: (f.shape[1], self.sample_size[0] // f.shape[2]) for layer, f in features.items()}
+
+    def _set_up(self, device: torch.device) -> Callable[..., dict[str, Tensor]]:
+        read = super()._set_up(device)
+        autoencoder = self.held['autoencoder'] if 'autoencoder' in self.held else None
+        if autoencoder is not None and autoencoder.dtype == torch.float16 and autoencoder.config.get('force_upcast'):
+            autoencoder.float()  # overflows in float16
+        return read
+
+
+def _build_pipeline(files: PipelineFiles, components: dict[str, nn.Module], left_out: Sequence[str]):
+    """The pipeline with some of its components given, and without others."""
+    import diffusers
+
+    kind = getattr(diffusers, files.index['_class_name'])
+    absent = {
+        name: None
+        for name, entry in files.index.items()
+        if isinstance(entry, list | tuple) and name in left_out and name not in components and name != 'scheduler'
+    }
+    if 'requires_safety_checker' in inspect.signature(kind.__init__).parameters:
+        components = components | {'requires_safety_checker': False}
+    return kind.from_pretrained(files.folder('scheduler/*', 'tokenizer*/*'), **components, **absent)
+
+
+def _pixels_of_a_latent(pipeline) -> int:
+    return getattr(pipeline, 'vae_scale_factor', None) or pipeline.movq_scale_factor
+
+
+def _ask(
+    files: PipelineFiles,
+    family: Family,
+    pipeline,
+    components: dict[str, nn.Module],
+    network: nn.Module,
+    size: tuple[int, int],
+    prompt: str,
+) -> dict[str, object]:
+    """What the pipeline tells its denoiser."""
+    import diffusers
+
+    call = {'prompt': prompt} | ({} if prompt else family.call(network))
+    left_out = () if prompt else family.left_out
+
+    def ask() -> dict[str, object]:
+        encoders = {
+            name: files.component(name)
+            for name in files.index
+            if name.startswith('text_encoder') and name not in left_out and files.index[name][0]
+        }
+        whole = _build_pipeline(files, components | encoders, [*left_out, *_NOT_NEEDED])
+        return record_arguments(whole, network, size, **call)
+
+    is_local = files.is_local
+    origin = {
+        'prompt': prompt,
+        'size': size,
+        'pipeline': files.index,
+        'denoiser': dict(network.config),
+        'diffusers': diffusers.__version__,
+        'left_out': left_out,
+        'commit': None if is_local else files.commit,
+    }
+    return kept(origin, files.folder() if is_local else None, ask)
+
+
+def _time_of(first: float, scheduler_time: float, num_timesteps: int) -> tuple[float, float]:
+    """Slope and offset from t to the time that the network is told.
+
+    Args:
+        first: What the network is told in the sampler's first step, where the image is all noise.
+        scheduler_time: The scheduler's timestep then.
+        num_timesteps: T.
+    """
+    if first < 0.5 * scheduler_time / num_timesteps:  # from the image's end, as Lumina
+        return -1 / num_timesteps, 1.0
+    return first / scheduler_time, 0.0
+
+
+def _check_latents(pretrained: str, network: nn.Module, autoencoder: nn.Module, part: str) -> None:
+    channels = autoencoder.config.get('latent_channels')
+    if part == 'unet' and channels and network.config.in_channels != channels:
+        raise UnusableInputError(
+            f'teacher.pretrained={pretrained!r} takes {network.config.in_channels} channels, its latents have '
+            f'{channels}: a model for inpainting or depth is no teacher.'
+        )
