@@ -12,15 +12,14 @@ from diffusers import (
     DiTTransformer2DModel,
     LDMPipeline,
     StableDiffusionPipeline,
-    UNet2DConditionModel,
     UNet2DModel,
     VQModel,
 )
 from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher
 from mmcls.models.teachers.dit_teacher import DiTTeacher
+from mmcls.models.teachers.families import find_teacher_type
 from mmcls.models.teachers.latent_teacher import LatentTeacher
-from mmcls.models.teachers.pipelines import find_teacher_type
-from mmcls.models.teachers.stable_diffusion_teacher import StableDiffusionTeacher
+from mmcls.models.teachers.text_to_image import TextToImageTeacher
 from support import read_in_full_forward
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,7 +28,7 @@ FAMILIES = {
     'pixel': (DiffusersTeacher, DDPMPipeline, ['up_blocks.0.resnets.0', MIDDLE]),
     'class_conditional': (DiffusersTeacher, DDPMPipeline, ['down_blocks.0', MIDDLE]),
     'latent': (LatentTeacher, LDMPipeline, [MIDDLE]),
-    'stable_diffusion': (StableDiffusionTeacher, StableDiffusionPipeline, [MIDDLE, 'mid_block.attentions.0']),
+    'stable_diffusion': (TextToImageTeacher, StableDiffusionPipeline, [MIDDLE, 'mid_block.attentions.0']),
     'dit': (DiTTeacher, DiTPipeline, ['transformer_blocks.1', 'transformer_blocks.0.attn1']),
 }
 
@@ -114,7 +113,7 @@ def test_noise_needs_a_name(folders):
 
 @pytest.mark.parametrize(('teacher_class', 'name'), [
     (DiffusersTeacher, 'latent'), (DiffusersTeacher, 'dit'), (DiffusersTeacher, 'stable_diffusion'),
-    (LatentTeacher, 'pixel'), (StableDiffusionTeacher, 'latent'), (DiTTeacher, 'stable_diffusion'),
+    (LatentTeacher, 'pixel'), (DiTTeacher, 'stable_diffusion'),
 ])  # fmt: skip
 def test_a_pipeline_of_another_family_is_refused_and_its_teacher_named(teacher_class, name, folders):
     with pytest.raises(ValueError, match=r'is a pipeline for another teacher\. Expected .* it holds .*DiTTeacher'):
@@ -122,7 +121,7 @@ def test_a_pipeline_of_another_family_is_refused_and_its_teacher_named(teacher_c
 
 
 def test_what_is_not_needed_is_not_kept(folders):
-    teacher = StableDiffusionTeacher(str(folders / 'stable_diffusion'), ['down_blocks.0'])
+    teacher = TextToImageTeacher(str(folders / 'stable_diffusion'), ['down_blocks.0'])
     kept = {name.partition('.')[0] for name, _ in teacher.network.named_parameters()}
     assert kept == {'time_embedding', 'conv_in', 'down_blocks'}
     assert set(teacher.network.down_blocks._modules) == {'0', '1'}
@@ -152,9 +151,6 @@ def full_size(name) -> tuple[type, SimpleNamespace]:
                 attention_head_dim=32,
             )
             return LatentTeacher, SimpleNamespace(unet=unet, vqvae=VQModel(**three, **types, num_vq_embeddings=8192))
-        if name == 'stable-diffusion-v1-5':
-            unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
-            return StableDiffusionTeacher, SimpleNamespace(unet=unet, vae=AutoencoderKL(**kl))
         return DiTTeacher, SimpleNamespace(
             transformer=DiTTransformer2DModel(in_channels=4, out_channels=8, sample_size=32), vae=AutoencoderKL(**kl)
         )
@@ -167,7 +163,6 @@ DIT_PARAMETERS = 675_129_632 + 27 * (257 * 1152 + 1153 * 1152 + 1001 * 1152) - 2
 
 @pytest.mark.parametrize(('name', 'parameters', 'size', 'info', 'gflops'), [
     ('CompVis/ldm-celebahq-256', 274_056_163, 256, (896, 32), None),
-    ('stable-diffusion-v1-5', 859_520_964, 512, (1280, 64), None),
     ('facebook/DiT-XL-2-256', DIT_PARAMETERS, 256, (1152, 16), 2 * 118.64),
 ])  # fmt: skip
 def test_full_size(name, parameters, size, info, gflops, monkeypatch):
@@ -177,12 +172,8 @@ def test_full_size(name, parameters, size, info, gflops, monkeypatch):
     assert sum(p.numel() for p in network.parameters()) == parameters
     module = teacher_class.__module__
     monkeypatch.setattr(f'{module}.load_pipeline', lambda *args, **kwargs: pipeline)
-    if teacher_class is StableDiffusionTeacher:
-        monkeypatch.setattr(f'{module}._embed_empty_prompt', lambda pipeline: torch.zeros(1, 77, 768, device='meta'))
     t = torch.zeros(1, dtype=torch.int64, device='meta')
     settings = {'class_labels': t} if teacher_class is DiTTeacher else {}
-    if teacher_class is StableDiffusionTeacher:
-        settings = {'encoder_hidden_states': torch.zeros(1, 77, 768, device='meta')}
     side = network.config.sample_size
     x = torch.zeros(1, network.config.in_channels, side, side, device='meta')
     layers = list(inspect.signature(teacher_class).parameters['layers'].default)

@@ -12,6 +12,7 @@ from mmcls.models.teachers import TextToImageTeacher
 from mmcls.models.teachers import text_to_image as module
 from mmcls.models.teachers.reading import as_image_map
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 
 NAMES = [family.__name__ for family in tiny_text_pipelines.FAMILIES]
 
@@ -28,7 +29,7 @@ def own_cache(tmp_path, monkeypatch):
     return tmp_path / 'prompts'
 
 
-class Done(Exception):
+class DoneError(Exception):
     pass
 
 
@@ -45,7 +46,7 @@ def run_by_the_pipeline(name, folder, teacher):
 
     def after(part, args, output):
         seen['output'] = output
-        raise Done
+        raise DoneError
 
     network.register_forward_pre_hook(before, with_kwargs=True)
     network.get_submodule(teacher.layers[0]).register_forward_hook(after)
@@ -72,7 +73,7 @@ def run_by_the_pipeline(name, folder, teacher):
     if name == 'kandinsky':
         call |= {'image_embeds': torch.zeros(1, 12), 'negative_image_embeds': torch.zeros(1, 12)}
     known = inspect.signature(pipeline.__call__).parameters
-    with pytest.raises(Done), torch.no_grad():
+    with pytest.raises(DoneError), torch.no_grad():
         pipeline(**{key: value for key, value in call.items() if key in known})
     if not packed:
         x = seen.get('hidden_states', seen.get('sample'))
@@ -121,7 +122,7 @@ def test_latents_are_what_the_pipeline_hands_its_decoder_back(name, folders, mon
 
     def decode(latents, *args, **kwargs):
         seen['latents'] = latents
-        raise Done
+        raise DoneError
 
     packed = teacher._pack
     if packed:
@@ -141,7 +142,7 @@ def test_latents_are_what_the_pipeline_hands_its_decoder_back(name, folders, mon
         'negative_image_embeds': torch.zeros(1, 12),
     }
     known = inspect.signature(pipeline.__call__).parameters
-    with pytest.raises(Done):
+    with pytest.raises(DoneError):
         pipeline(**{key: value for key, value in call.items() if key in known})
     assert torch.allclose(seen['latents'].flatten(), expected.flatten(), atol=1e-5)
 
@@ -205,11 +206,11 @@ def test_tokens_of_the_text_are_not_taken_for_the_image():
     image, text = torch.rand(1, 12, 8), torch.rand(1, 7, 8)
     for output in ((text, image), (image, text), (None, image), torch.cat([text, image], 1)):
         assert torch.equal(as_image_map(output, 'block', (3, 4), 7)[0, :, 0, 0], image[0, 0])
-    with pytest.raises(ValueError, match='the image has 12 tokens, the text 7'):
+    with pytest.raises(ValueError, match=r'the image has 12 tokens, the text 7'):
         as_image_map(text, 'context', (3, 4), 7)
-    with pytest.raises(ValueError, match='returns .*1, 15, 8.*the image has 12 tokens, the text 15'):
+    with pytest.raises(ValueError, match=r'returns .*1, 15, 8.*the image has 12 tokens, the text 15'):
         as_image_map(torch.rand(1, 15, 8), 'context', (3, 4), 15)
-    with pytest.raises(ValueError, match='as many tokens as the image, 12'):
+    with pytest.raises(ValueError, match=r'as many tokens as the image, 12'):
         as_image_map((torch.rand(1, 12, 8), image), 'block', (3, 4), 12)
 
 
@@ -220,5 +221,84 @@ def test_a_pipeline_without_such_weights_is_refused(folders, tmp_path):
     with pytest.raises(ValueError, match=r'expected diffusion_pytorch_model.safetensors, found .*model\.ckpt'):
         TextToImageTeacher(str(folder))
     (folder / 'model_index.json').write_text('{"_class_name": "StableCascadePriorPipeline"}')
-    with pytest.raises(ValueError, match='is a StableCascadePriorPipeline; TextToImageTeacher reads Stable'):
+    with pytest.raises(ValueError, match=r'is a StableCascadePriorPipeline; TextToImageTeacher reads Stable'):
         TextToImageTeacher(str(folder))
+
+
+KL = {
+    'block_out_channels': (128, 256, 512, 512),
+    'down_block_types': ('DownEncoderBlock2D',) * 4,
+    'up_block_types': ('UpDecoderBlock2D',) * 4,
+    'layers_per_block': 2,
+}
+SDXL = {
+    'sample_size': 128,
+    'block_out_channels': (320, 640, 1280),
+    'down_block_types': ('DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'),
+    'up_block_types': ('CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'),
+    'attention_head_dim': (5, 10, 20),
+    'use_linear_projection': True,
+    'addition_embed_type': 'text_time',
+    'addition_time_embed_dim': 256,
+    'transformer_layers_per_block': (1, 2, 10),
+    'projection_class_embeddings_input_dim': 2816,
+    'cross_attention_dim': 2048,
+}
+SD3 = {
+    'sample_size': 128,
+    'num_layers': 24,
+    'num_attention_heads': 24,
+    'caption_projection_dim': 1536,
+    'pos_embed_max_size': 192,
+}
+FULL_SIZE = {  # pipeline, denoiser and its config, latent channels, what it is told, parameters, layer, kept, GFLOP
+    'SDXL': (
+        ('StableDiffusionXLPipeline', 'UNet2DConditionModel', SDXL, 4),
+        {'encoder_hidden_states': (1, 77, 2048), 'added_cond_kwargs/text_embeds': (1, 1280), 'added_cond_kwargs/time_ids': (1, 6)},
+        (2_567_463_684, 'up_blocks.0.attentions.0.transformer_blocks.7', (1280, 32), 2450, 846),
+    ),
+    'SD 3 medium': (
+        ('StableDiffusion3Pipeline', 'SD3Transformer2DModel', SD3, 16),
+        {'encoder_hidden_states': (1, 333, 4096), 'pooled_projections': (1, 2048)},
+        (2_028_328_000, 'transformer_blocks.12.norm1', (1536, 16), 1119, 1073),
+    ),
+    'PixArt-Sigma': (
+        ('PixArtSigmaPipeline', 'PixArtTransformer2DModel', {'sample_size': 64, 'use_additional_conditions': False, 'caption_channels': 4096}, 4),
+        {'encoder_hidden_states': (1, 300, 4096), 'encoder_attention_mask': (1, 300)},
+        (610_856_096, 'transformer_blocks.13', (1152, 16), 313, 646),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', FULL_SIZE)
+def test_full_size(name, tmp_path, monkeypatch):
+    (pipeline, denoiser, config, channels), told, (parameters, layer, info, kept, gflop) = FULL_SIZE[name]
+    part = 'unet' if 'UNet' in denoiser else 'transformer'
+    with torch.device('meta'):
+        network = getattr(diffusers, denoiser)(**config)
+        autoencoder = diffusers.AutoencoderKL(**KL, latent_channels=channels)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler() if channels == 16 else diffusers.DDPMScheduler()
+    scheduler.save_pretrained(tmp_path / 'scheduler')
+    index = {part: ['diffusers', denoiser], 'vae': ['diffusers', 'AutoencoderKL']}
+    index |= {'scheduler': ['diffusers', type(scheduler).__name__]}
+    further = inspect.signature(getattr(diffusers, pipeline).__init__).parameters.keys() - {'self', *index}
+    index |= {key: ['transformers', 'CLIPTextModel'] for key in further if key.startswith(('text', 'token'))}
+    index |= {key: [None, None] for key in further if key in ('feature_extractor', 'image_encoder')}
+    (tmp_path / 'model_index.json').write_text(json.dumps({'_class_name': pipeline} | index))
+    x = 'sample' if part == 'unet' else 'hidden_states'
+    arguments = {key: torch.zeros(shape) for key, shape in told.items()}
+    arguments |= {x: torch.zeros(1), 'timestep': torch.tensor([999.0]), 'first_timestep': 999.0}
+    monkeypatch.setattr(module, '_ask', lambda *args: arguments)
+    monkeypatch.setattr(module.PipelineFiles, 'component', lambda files, name: autoencoder)
+    monkeypatch.setattr(module.PipelineFiles, 'empty_network', lambda files, name: network)
+    monkeypatch.setattr(module.PipelineFiles, 'load', lambda files, name, network: 0)
+    teacher = TextToImageTeacher(str(tmp_path), image_size=512)
+    assert teacher.feature_info == {layer: info}
+    assert sum(p.numel() for p in teacher.network.parameters()) / 1e6 == pytest.approx(kept, rel=0.01)
+    images = torch.zeros(1, 3, 512, 512, device='meta')
+    with FlopCounterMode(display=False) as early:
+        teacher(images, torch.zeros(1, dtype=torch.int64, device='meta'))
+    with FlopCounterMode(display=False) as encoding, torch.no_grad():
+        teacher.encode(images)
+    assert (early.get_total_flops() - encoding.get_total_flops()) / 1e9 == pytest.approx(gflop, rel=0.03)

@@ -9,7 +9,7 @@ from ..configs import find_class
 from ..errors import UnusableInputError
 from ..models.guided_diffusion import choose_variant
 from ..models.teachers import BaseTeacher
-from ..models.teachers.pipelines import find_teacher_type
+from ..models.teachers.families import find_teacher_type
 
 
 def describe_teacher(source: str, variant: str | None = None) -> dict:

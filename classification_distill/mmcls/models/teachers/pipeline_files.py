@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ...errors import UnusableInputError
@@ -14,7 +13,6 @@ from .pipelines import explained, load_index
 
 _STEM = 'diffusion_pytorch_model'
 _VARIANTS = ('', '.fp16', '.bf16')  # of the weights' precision, in the order in which they are preferred
-GIB = 2**30
 
 
 class PipelineFiles:

@@ -41,34 +41,6 @@ def load_pipeline(
         return load.from_pretrained(pretrained, **components)
 
 
-# Of the classes whose components are the same, the one that the teacher loads, and the others.
-_READERS = {
-    'DDPMPipeline': 'DiffusersTeacher',
-    'DDIMPipeline': 'DiffusersTeacher',
-    'PNDMPipeline': 'DiffusersTeacher',
-    'LDMPipeline': 'LatentTeacher',
-    'StableDiffusionPipeline': 'StableDiffusionTeacher',
-    'StableDiffusionImg2ImgPipeline': 'StableDiffusionTeacher',
-    'DiTPipeline': 'DiTTeacher',
-}
-
-
-def find_teacher_type(pretrained: str) -> str:
-    """Type of the teacher that reads a pipeline, by its class; whether it fits is for the teacher to check.
-
-    Args:
-        pretrained: Hub id, or the folder of a saved pipeline.
-
-    Raises:
-        FileNotFoundError: As ``load_pipeline``.
-        ValueError: When no teacher reads such a pipeline.
-    """
-    kind = load_index(pretrained).get('_class_name')
-    if kind not in _READERS:
-        raise UnusableInputError(f'teacher.pretrained={pretrained!r} is a {kind}; teachers read {", ".join(_READERS)}.')
-    return _READERS[kind]
-
-
 def load_index(pretrained: str) -> dict:
     """A pipeline's ``model_index.json``.
 

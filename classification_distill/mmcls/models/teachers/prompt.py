@@ -110,4 +110,5 @@ def kept(origin: dict[str, object], folder: Path | None, compute: Callable[[], d
         with written_whole(file) as partial:
             save_file(tensors, partial, metadata={'plain': json.dumps(plain)})
     with safe_open(file, 'pt') as stored:
-        return {name: stored.get_tensor(name) for name in stored.keys()} | json.loads(stored.metadata()['plain'])
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, not a dict
+        return tensors | json.loads(stored.metadata()['plain'])

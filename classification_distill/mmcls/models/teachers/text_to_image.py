@@ -104,7 +104,8 @@ class TextToImageTeacher(BaseTeacher):
     """The denoiser of a text-to-image pipeline, told what its pipeline tells it for a prompt.
 
     The pipeline itself is asked: its call is stopped at the denoiser, whose arguments are kept in a file, so that text
-    encoders are loaded once. Of the denoiser, only the weights up to the last layer are fetched and read, memory-mapped.
+    encoders are loaded once. Of the denoiser, only the weights up to the last layer are fetched and read, and they stay
+    in their stored precision.
 
     t in [0, T) is a noise level whatever sampler the pipeline was saved with; for flow matching it is sigma = t / T.
 
@@ -152,29 +153,22 @@ class TextToImageTeacher(BaseTeacher):
 
         # What is set here is used by super().__init__(), which runs the network once.
         self._latent_scale = family.scale
-        self._x, self._t = (
-            next(name for name in names if name in arguments)
-            for names in (('hidden_states', 'sample', 'x'), ('timestep',))
-        )
+        self._x = next(name for name in ('hidden_states', 'sample') if name in arguments)
+        self._num_timesteps = pipeline.scheduler.config.get('num_train_timesteps', 1000)
+        first_time = float(arguments.pop('timestep').flatten()[0])
+        self._time = _time_of(first_time, arguments.pop('first_timestep'), self._num_timesteps)
         channels, (height, width) = network.config.in_channels, (side // scale for side in size)
         self._pack = getattr(pipeline, '_pack_latents', None)
         patch = 2 if self._pack else network.config.get('patch_size')
         self._grid = (height // patch, width // patch) if part == 'transformer' else None
-        self._num_timesteps = pipeline.scheduler.config.get('num_train_timesteps', 1000)
-        self._time = _time_of(
-            float(arguments[self._t].flatten()[0]), arguments.pop('first_timestep'), self._num_timesteps
-        )
         told = arguments.get('encoder_hidden_states')
-        self._text_tokens = told.shape[1] if isinstance(told, Tensor) and told.dim() == 3 else 0
+        self._text_tokens = told.shape[1] if isinstance(told, Tensor) else 0
+        del arguments[self._x]
         prompt_tensors = nn.Module()
-        self._plain = {}
         for name, value in arguments.items():
-            if name in (self._x, self._t):
-                continue
             if isinstance(value, Tensor):
                 prompt_tensors.register_buffer(name, value)
-            else:
-                self._plain[name] = value
+        self._plain = {name: value for name, value in arguments.items() if not isinstance(value, Tensor)}
         companions = {'prompt': prompt_tensors}
         if autoencoder:
             _check_latents(pretrained, network, autoencoder, part)
@@ -221,7 +215,7 @@ class TextToImageTeacher(BaseTeacher):
             x = self._pack(x, len(x), x.shape[1], *x.shape[2:])
         slope, offset = self._time
         time = t if (slope, offset) == (1, 0) else slope * t.float() + offset
-        network(**nested(self._plain | told) | {self._x: x, self._t: time})
+        network(**nested(self._plain | told) | {self._x: x, 'timestep': time})
 
     def as_map(self, output, layer: str, size: tuple[int, int]) -> Tensor:
         first = output[0] if isinstance(output, tuple) else output
@@ -241,9 +235,9 @@ class TextToImageTeacher(BaseTeacher):
 
     def _set_up(self, device: torch.device) -> Callable[..., dict[str, Tensor]]:
         read = super()._set_up(device)
-        autoencoder = self.held['autoencoder'] if 'autoencoder' in self.held else None
-        if autoencoder is not None and autoencoder.dtype == torch.float16 and autoencoder.config.get('force_upcast'):
-            autoencoder.float()  # overflows in float16
+        for autoencoder in [part for name, part in self.held.items() if name == 'autoencoder']:
+            if autoencoder.dtype == torch.float16 and autoencoder.config.get('force_upcast'):
+                autoencoder.float()  # overflows in float16
         return read
 
 
