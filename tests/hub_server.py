@@ -48,7 +48,7 @@ def hub(folder: Path, model: str) -> Iterator[tuple[str, Counter]]:
                 ]
                 return self.answer(json.dumps(entries).encode())
             if path.startswith(f'/api/models/{model}'):
-                siblings = [{'rfilename': name} for name in files]
+                siblings = [{'rfilename': name, 'size': len(content)} for name, content in files.items()]
                 info = {'id': model, 'modelId': model, 'sha': COMMIT, 'siblings': siblings, 'tags': []}
                 return self.answer(json.dumps(info).encode())
             return self.send_error(404)

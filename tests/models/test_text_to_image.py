@@ -2,16 +2,24 @@
 
 import inspect
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import diffusers
 import pytest
 import tiny_text_pipelines
 import torch
+from hub_server import hub
+from mmcls import load_teacher
+from mmcls.engine import prepare_config, train
 from mmcls.models.teachers import TextToImageTeacher
 from mmcls.models.teachers import text_to_image as module
 from mmcls.models.teachers.reading import as_image_map
 from safetensors.torch import load_file, save_file
+from support import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
 NAMES = [family.__name__ for family in tiny_text_pipelines.FAMILIES]
@@ -179,22 +187,27 @@ def test_text_encoders_are_asked_once_and_not_by_all(folders, own_cache, monkeyp
     assert loaded[4:] == ['vae', 'text_encoder', 'text_encoder_2']
 
 
-def test_only_the_weights_up_to_the_last_layer_are_read(folders, tmp_path):
-    folder = tmp_path / 'pixart'
-    shutil.copytree(folders['pixart'], folder)
-    whole = TextToImageTeacher(str(folder), ['transformer_blocks.3'])
-    part = folder / 'transformer'
+def shard(part: Path) -> None:
+    """Divide a transformer's weights, as bfloat16, into two files: blocks 0 and 1, and what comes after."""
     weights = load_file(part / 'diffusion_pytorch_model.safetensors')
     shards = {'first': {}, 'second': {}}
     for name, weight in weights.items():
         late = name.startswith(('transformer_blocks.2', 'transformer_blocks.3', 'proj_out'))
         shards['second' if late else 'first'][name] = weight.bfloat16()
     (part / 'diffusion_pytorch_model.safetensors').unlink()
-    for shard, tensors in shards.items():
-        save_file(tensors, part / f'{shard}.safetensors')
-    where = {name: f'{shard}.safetensors' for shard, tensors in shards.items() for name in tensors}
+    for name, tensors in shards.items():
+        save_file(tensors, part / f'{name}.safetensors')
+    where = {key: f'{name}.safetensors' for name, tensors in shards.items() for key in tensors}
     index = {'metadata': {}, 'weight_map': where}
     (part / 'diffusion_pytorch_model.safetensors.index.json').write_text(json.dumps(index))
+
+
+def test_only_the_weights_up_to_the_last_layer_are_read(folders, tmp_path):
+    folder = tmp_path / 'pixart'
+    shutil.copytree(folders['pixart'], folder)
+    whole = TextToImageTeacher(str(folder), ['transformer_blocks.3'])
+    part = folder / 'transformer'
+    shard(part)
     (part / 'second.safetensors').write_bytes(b'not read')
     teacher = TextToImageTeacher(str(folder), ['transformer_blocks.1'])
     assert {p.dtype for p in teacher.network.parameters()} == {torch.bfloat16}  # as stored
@@ -244,6 +257,8 @@ SDXL = {
     'projection_class_embeddings_input_dim': 2816,
     'cross_attention_dim': 2048,
 }
+SDXL_TOLD = {'text_embeds': (1, 1280), 'time_ids': (1, 6)}
+PIXART = {'sample_size': 64, 'use_additional_conditions': False, 'caption_channels': 4096}
 SD3 = {
     'sample_size': 128,
     'num_layers': 24,
@@ -254,7 +269,7 @@ SD3 = {
 FULL_SIZE = {  # pipeline, denoiser and its config, latent channels, what it is told, parameters, layer, kept, GFLOP
     'SDXL': (
         ('StableDiffusionXLPipeline', 'UNet2DConditionModel', SDXL, 4),
-        {'encoder_hidden_states': (1, 77, 2048), 'added_cond_kwargs/text_embeds': (1, 1280), 'added_cond_kwargs/time_ids': (1, 6)},
+        {'encoder_hidden_states': (1, 77, 2048), **{f'added_cond_kwargs/{k}': v for k, v in SDXL_TOLD.items()}},
         (2_567_463_684, 'up_blocks.0.attentions.0.transformer_blocks.7', (1280, 32), 2450, 846),
     ),
     'SD 3 medium': (
@@ -263,7 +278,7 @@ FULL_SIZE = {  # pipeline, denoiser and its config, latent channels, what it is 
         (2_028_328_000, 'transformer_blocks.12.norm1', (1536, 16), 1119, 1073),
     ),
     'PixArt-Sigma': (
-        ('PixArtSigmaPipeline', 'PixArtTransformer2DModel', {'sample_size': 64, 'use_additional_conditions': False, 'caption_channels': 4096}, 4),
+        ('PixArtSigmaPipeline', 'PixArtTransformer2DModel', PIXART, 4),
         {'encoder_hidden_states': (1, 300, 4096), 'encoder_attention_mask': (1, 300)},
         (610_856_096, 'transformer_blocks.13', (1152, 16), 313, 646),
     ),
@@ -291,7 +306,8 @@ def test_full_size(name, tmp_path, monkeypatch):
     arguments |= {x: torch.zeros(1), 'timestep': torch.tensor([999.0]), 'first_timestep': 999.0}
     monkeypatch.setattr(module, '_ask', lambda *args: arguments)
     monkeypatch.setattr(module.PipelineFiles, 'component', lambda files, name: autoencoder)
-    monkeypatch.setattr(module.PipelineFiles, 'empty_network', lambda files, name: network)
+    monkeypatch.setattr(module.PipelineFiles, 'denoiser', lambda files: (part, network))
+    monkeypatch.setattr(module.PipelineFiles, 'describe', lambda files, name, network: '')
     monkeypatch.setattr(module.PipelineFiles, 'load', lambda files, name, network: 0)
     teacher = TextToImageTeacher(str(tmp_path), image_size=512)
     assert teacher.feature_info == {layer: info}
@@ -302,3 +318,66 @@ def test_full_size(name, tmp_path, monkeypatch):
     with FlopCounterMode(display=False) as encoding, torch.no_grad():
         teacher.encode(images)
     assert (early.get_total_flops() - encoding.get_total_flops()) / 1e9 == pytest.approx(gflop, rel=0.03)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_distillation_and_its_resumption(name, folders, digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / 'classification_distill')
+    teacher = {'type': 'TextToImageTeacher', 'pretrained': str(folders[name]), 'noise': 'forward'}
+    if name in ('flux', 'schnell', 'qwen'):  # else 1,024
+        teacher['image_size'] = 64
+
+    def distil(iterations: int) -> dict:
+        config = prepare_config('configs/digits-hint/ddpm-r18_hint.py', {}, work_dir=str(tmp_path), resume='auto')
+        config.model.teacher = teacher
+        config.model.backbone.update(base_channels=4, stem_channels=4)
+        config.model.image_size = 32
+        config.train_dataloader.update(batch_size=4)
+        config.train_dataloader.dataset.update(data_root=str(digits), indices=4 * iterations)
+        config.train_cfg = {'by_epoch': False, 'max_iters': iterations}
+        config.default_hooks.checkpoint = {'type': 'SafeCheckpointHook', 'by_epoch': False, 'interval': 1}
+        config.custom_hooks = []
+        for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg'):
+            config[key] = None
+        train(config)
+        return torch.load(tmp_path / f'iter_{iterations}.pth', weights_only=False)['state_dict']
+
+    first, second = distil(1), distil(2)
+    changed = {key.partition('.')[0] for key, value in second.items() if not torch.equal(value, first[key])}
+    assert {'student', 'timestep_policy', 'task_head', 'connectors', 'standardizers'} <= changed
+
+
+def test_only_the_files_that_hold_kept_weights_are_fetched(folders, tmp_path, monkeypatch):
+    folder = tmp_path / 'pixart'
+    shutil.copytree(folders['pixart'], folder)
+    shard(folder / 'transformer')
+    variables = {'HF_HUB_CACHE': str(tmp_path / 'hub'), 'HF_HUB_OFFLINE': '0'}
+    with hub(folder, 'tiny/pixart') as (endpoint, fetched):
+        code = (
+            'from mmcls.models.teachers import TextToImageTeacher as T; t = T("tiny/pixart", ["transformer_blocks.1"]);'
+            'print(t.reads)'
+        )
+        environment = os.environ | variables | {'HF_ENDPOINT': endpoint, 'HOME': str(tmp_path)}
+        command = [sys.executable, '-c', code]
+        first, second = (
+            subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+            for _ in range(2)
+        )
+    assert '1 of 2 files of weights; 0.00 GiB are to be fetched' in first
+    assert second.strip().endswith('1 of 2 files of weights')
+    assert fetched['transformer/first.safetensors'] == 1
+    assert fetched['transformer/second.safetensors'] == 0
+    assert fetched['text_encoder/model.safetensors'] == 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'count', 'last'),
+    [('sdxl', 8, 'up_blocks.1.resnets.1'), ('flux', 7, 'single_transformer_blocks.3'), ('lumina2', 3, 'layers.2')],
+)
+def test_every_block_can_be_read(name, count, last, folders):
+    size = {'image_size': 64} if name == 'flux' else {}
+    teacher = load_teacher(folders[name], 'blocks', **size)
+    assert isinstance(teacher, TextToImageTeacher)
+    assert (len(teacher.layers), teacher.layers[-1]) == (count, last)
+    features = teacher.read(torch.rand(2, 3, 32, 32), 100)
+    assert all(feature.isfinite().all() for feature in features.values())

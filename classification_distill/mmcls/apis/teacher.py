@@ -8,8 +8,9 @@ from mmpretrain.registry import MODELS
 from ..configs import find_class
 from ..errors import UnusableInputError
 from ..models.guided_diffusion import choose_variant
-from ..models.teachers import BaseTeacher
+from ..models.teachers import BaseTeacher, TextToImageTeacher
 from ..models.teachers.families import find_teacher_type
+from ..models.teachers.pipeline_files import PipelineFiles
 
 
 def describe_teacher(source: str, variant: str | None = None) -> dict:
@@ -38,8 +39,8 @@ def load_teacher(
 
     Args:
         source: Model of the hub, folder of a diffusers pipeline, or guided-diffusion checkpoint.
-        layers: Names of the network's modules to read; by default the last of its middle. ``'blocks'`` for every
-            residual or transformer block.
+        layers: Names of the network's modules to read; by default the last of its middle, or what the literature found
+            best for its family. ``'blocks'`` for every residual or transformer block.
         variant: Of a guided-diffusion checkpoint whose name does not tell it: 64, 128, 256, 256-uncond, 512, FILE.json.
         options: Further options of the teacher, such as ``noise='forward'``, ``dtype='bfloat16'``, or for many images
             on a GPU ``compile=True``.
@@ -65,10 +66,14 @@ def load_teacher(
 
 def every_block(settings: dict) -> list[str]:
     """Names of the residual or transformer blocks of the teacher that a config describes, in the order of the calls."""
-    whole = MODELS.build(settings | {'layers': [find_class('model.teacher', settings).last_layer]})
-    names = [name for name, _ in whole.network.named_modules()]
-    blocks = ('resnets', 'transformer_blocks')
-    layers = [name for name in names if name.rpartition('.')[2].isdigit() and name.split('.')[-2] in blocks]
-    if 'transformer_blocks.0' not in names:
-        layers = [name for name in layers if '.resnets.' in name]
+    kind = find_class('model.teacher', settings)
+    if kind is TextToImageTeacher:
+        network = PipelineFiles(settings['pretrained']).denoiser()[1]
+    else:
+        network = MODELS.build(settings | {'layers': [kind.last_layer]}).network
+    names = [name for name, _ in network.named_modules()]
+    lists = ('transformer_blocks', 'single_transformer_blocks', 'layers')  # of a transformer, in the order of the calls
+    if tokens := [name for name in names if name.partition('.')[0] in lists and name.count('.') == 1]:
+        return tokens
+    layers = [name for name in names if name.rpartition('.')[2].isdigit() and name.split('.')[-2] == 'resnets']
     return sorted(layers, key=lambda name: name.split('.')[0])  # down, middle, up

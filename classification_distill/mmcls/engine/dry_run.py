@@ -148,6 +148,8 @@ def _describe(trial: _Trial) -> Iterator[str]:
     yield from (f'note        {remark}' for remark in trial.remarks)
     yield f'data        {", ".join(data)}; {runner.max_iters:,} iterations'
     yield f'parameters  {_short(sum(cost.trained.values()))} trained ({parts}), {_short(cost.frozen)} frozen'
+    if reads := getattr(getattr(unwrap(runner.model), 'teacher', None), 'reads', ''):
+        yield f'teacher     {reads}'
     yield f'compute     {_short(cost.flops)}FLOP a step of {cost.batch} images, in convolutions and matrix products'
     yield (
         f'memory      about {_gib(cost.memory)} GiB on {device}: weights {_gib(cost.weights)}, gradients '

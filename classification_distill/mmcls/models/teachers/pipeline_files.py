@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ...errors import UnusableInputError
 from ...weights import load_checkpoint
 from .pipelines import explained, load_index
 
+GIB = 2**30
 _STEM = 'diffusion_pytorch_model'
 _VARIANTS = ('', '.fp16', '.bf16')  # of the weights' precision, in the order in which they are preferred
 
@@ -57,25 +59,40 @@ class PipelineFiles:
         module = __import__(library)
         return getattr(module, kind).from_pretrained(self.folder(f'{name}/*'), subfolder=name, **options)
 
-    def empty_network(self, name: str) -> nn.Module:
-        """A denoiser without weights; what is no parameter, such as a table of positions, is there."""
+    def denoiser(self) -> tuple[str, nn.Module]:
+        """The denoiser's name, and itself without weights; what is no parameter, as tables of positions, is there."""
         import accelerate
         import diffusers
 
+        name = 'transformer' if 'transformer' in self.index else 'unet'
         config = json.loads((self.folder(f'{name}/config.json') / name / 'config.json').read_text())
         with accelerate.init_empty_weights(include_buffers=False):
-            return getattr(diffusers, config['_class_name']).from_config(config)
+            return name, getattr(diffusers, config['_class_name']).from_config(config)
 
     @cached_property
-    def _names(self) -> list[str]:
-        if self.is_local:
-            return [str(path.relative_to(self.pretrained)) for path in Path(self.pretrained).rglob('*')]
-        from huggingface_hub import HfApi
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of each file, by its path in the pipeline."""
+        if not self.is_local:
+            from huggingface_hub import HfApi
 
-        try:
-            return HfApi().list_repo_files(self.pretrained)
-        except Exception:  # without a network, what was fetched before
-            return [str(path.relative_to(self.folder())) for path in self.folder().rglob('*')]
+            with suppress(Exception):  # without a network, what was fetched before
+                files = HfApi().model_info(self.pretrained, files_metadata=True).siblings
+                return {file.rfilename: file.size or 0 for file in files}
+        folder = self.folder()
+        return {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob('*') if path.is_file()}
+
+    def describe(self, part: str, network: nn.Module) -> str:
+        """What ``load`` reads, and how much of it is to be fetched."""
+        parameters = dict(network.named_parameters())
+        files = self.weight_files(part, parameters)
+        stored = [
+            name for name in self._sizes if name.startswith(f'{part}/') and name.endswith(('.safetensors', '.bin'))
+        ]
+        count = sum(parameter.numel() for parameter in parameters.values())
+        text = f'{count / 1e6:,.0f} M parameters of {part}, in {len(files)} of {len(stored)} files of weights'
+        present = {str(path.relative_to(self.folder())) for path in self.folder().rglob('*') if path.is_file()}
+        missing = sum(self._sizes[name] for name in files if name not in present)
+        return text + (f'; {missing / GIB:.2f} GiB are to be fetched' if missing else '')
 
     def weight_files(self, part: str, parameters: Iterable[str]) -> dict[str, list[str]]:
         """The files that hold ``parameters`` of a part, each with those that it holds.
@@ -85,7 +102,7 @@ class PipelineFiles:
         """
         for variant in _VARIANTS:
             index = f'{part}/{_STEM}.safetensors.index{variant}.json'
-            if index in self._names:
+            if index in self._sizes:
                 where = json.loads((self.folder(index) / index).read_text())['weight_map']
                 if missing := [name for name in parameters if name not in where]:
                     raise UnusableInputError(f'{self.pretrained}/{index} names no file for {missing[0]!r}.')
@@ -94,9 +111,9 @@ class PipelineFiles:
                     files.setdefault(f'{part}/{where[name]}', []).append(name)
                 return dict(sorted(files.items()))
             for suffix in ('safetensors', 'bin'):
-                if (name := f'{part}/{_STEM}{variant}.{suffix}') in self._names:
+                if (name := f'{part}/{_STEM}{variant}.{suffix}') in self._sizes:
                     return {name: list(parameters)}
-        found = [name for name in self._names if name.startswith(f'{part}/')]
+        found = [name for name in self._sizes if name.startswith(f'{part}/')]
         raise UnusableInputError(
             f'teacher.pretrained={self.pretrained!r} has no weights in {part} that can be read: expected '
             f'{_STEM}.safetensors, found {", ".join(found) or "nothing"}.'

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from mmengine.logging import MMLogger
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
@@ -116,6 +117,10 @@ class TextToImageTeacher(BaseTeacher):
         prompt: What it is told.
         options: As in ``BaseTeacher``: ``noise``, ``dtype``, ``compile``.
 
+    Attributes:
+        reads (str): What of the denoiser was read, and fetched.
+        bytes_read (int): The bytes that this takes.
+
     Raises:
         FileNotFoundError: When the pipeline cannot be found or fetched.
         ValueError: When it is of no family that is read, or as in ``BaseTeacher``.
@@ -141,8 +146,7 @@ class TextToImageTeacher(BaseTeacher):
                 f'teacher.pretrained={pretrained!r} is a {kind}; TextToImageTeacher reads {", ".join(FAMILIES)}.'
             )
         family = FAMILIES[kind]
-        part = 'transformer' if 'transformer' in files.index else 'unet'
-        network = files.empty_network(part)
+        part, network = files.denoiser()
         components = {part: network} | {name: files.component(name) for name in ('vae', 'movq') if name in files.index}
         pipeline = _build_pipeline(files, components, [*files.index])
         autoencoder = components.get('vae', components.get('movq'))
@@ -174,7 +178,7 @@ class TextToImageTeacher(BaseTeacher):
             _check_latents(pretrained, network, autoencoder, part)
             autoencoder.decoder = nn.Identity()  # AutoencoderKLQwenImage counts its layers when it encodes
             companions['autoencoder'] = autoencoder
-        self._load = lambda: files.load(part, self.network)
+        self._load = lambda: self._read_weights(files, part)
         super().__init__(
             network,
             pipeline.scheduler,
@@ -185,6 +189,11 @@ class TextToImageTeacher(BaseTeacher):
             **options,
         )
         self.bytes_read = self._load()
+
+    def _read_weights(self, files: PipelineFiles, part: str) -> int:
+        self.reads = files.describe(part, self.network)
+        MMLogger.get_current_instance().info(f'The teacher is {self.reads}.')
+        return files.load(part, self.network)
 
     def noise_levels(self, scheduler) -> Tensor:
         return flow_levels(self._num_timesteps) if is_flow(scheduler) else ddpm_levels(scheduler)
