@@ -4,6 +4,7 @@ A checkpoint is data from strangers. Whatever reads one here, MMEngine's ``resum
 included, unpickles tensors and plain values and runs nothing.
 """
 
+import argparse
 import os
 import pickle
 import zipfile
@@ -49,6 +50,7 @@ def _method_of_history(owner: type, name: str) -> Callable:
 _ALLOWED = [
     HistoryBuffer,
     (_method_of_history, 'builtins.getattr'),
+    argparse.Namespace,  # arguments of a training, as SiT's and REPA's keep them
     bytes,
     np.ndarray,
     np.dtype,

@@ -11,6 +11,8 @@ from ..models.guided_diffusion import choose_variant
 from ..models.teachers import BaseTeacher, TextToImageTeacher
 from ..models.teachers.families import find_teacher_type
 from ..models.teachers.pipeline_files import PipelineFiles
+from ..models.teachers.sit_teacher import is_sit
+from ..weights import load_checkpoint
 
 
 def describe_teacher(source: str, variant: str | None = None) -> dict:
@@ -27,7 +29,13 @@ def describe_teacher(source: str, variant: str | None = None) -> dict:
         raise UnusableInputError(f'{source} is of a training. The diffusion model that it left is {beside}.')
     if path.is_file():
         checkpoint = str(path.resolve())
-        return {'type': 'ADMTeacher', 'checkpoint': checkpoint, 'variant': choose_variant(path, variant)}
+        try:
+            return {'type': 'ADMTeacher', 'checkpoint': checkpoint, 'variant': choose_variant(path, variant)}
+        except UnusableInputError:
+            state = load_checkpoint(path, mmap=True)
+            if variant is None and is_sit(state.get('ema', state)):
+                return {'type': 'SiTTeacher', 'checkpoint': checkpoint}
+            raise
     pretrained = str(path.resolve()) if path.exists() else source
     return {'type': find_teacher_type(pretrained), 'pretrained': pretrained}
 

@@ -31,11 +31,7 @@ class DiTTeacher(LatentDiffusionTeacher):
     def __init__(self, pretrained: str, layers: Sequence[str] = ('transformer_blocks.13',), **options):
         networks = {'transformer': ('DiTTransformer2DModel', 'Transformer2DModel'), 'vae': 'AutoencoderKL'}
         pipeline = load_pipeline(pretrained, 'DiTPipeline', networks)
-        # DiT was trained with frequencies 10000^(-i / half); diffusers (0.42) computes 10000^(-i / (half - 1)), which
-        # moves the embedding by a third of its length at t = 261, and by all of it at t = 999.
-        for block in pipeline.transformer.transformer_blocks:
-            block.norm1.emb.time_proj.downscale_freq_shift = 0
-        super().__init__(pipeline.transformer, pipeline.vae, pipeline.scheduler, layers, **options)
+        super().__init__(as_trained(pipeline.transformer), pipeline.vae, pipeline.scheduler, layers, **options)
 
     def class_embeddings(self, network: nn.Module) -> tuple[list[nn.Embedding], int]:
         # diffusers gives each block a table of its own.
@@ -44,3 +40,14 @@ class DiTTeacher(LatentDiffusionTeacher):
 
     def denoise(self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
         network(x, timestep=t, class_labels=class_labels)
+
+
+def as_trained(network: nn.Module) -> nn.Module:
+    """The transformer, told the time as it was in its training.
+
+    DiT and SiT were trained with frequencies 10000^(-i / half); diffusers (0.42) computes 10000^(-i / (half - 1)), which
+    moves the embedding by a third of its length at t = 261, and by all of it at t = 999.
+    """
+    for block in network.transformer_blocks:
+        block.norm1.emb.time_proj.downscale_freq_shift = 0
+    return network

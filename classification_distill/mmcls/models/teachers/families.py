@@ -11,6 +11,7 @@ READERS = {
     'PNDMPipeline': 'DiffusersTeacher',
     'LDMPipeline': 'LatentTeacher',
     'DiTPipeline': 'DiTTeacher',
+    'ConsistencyModelPipeline': 'ConsistencyTeacher',
     **dict.fromkeys(FAMILIES, 'TextToImageTeacher'),
 }
 

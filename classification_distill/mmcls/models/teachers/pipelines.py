@@ -41,6 +41,23 @@ def load_pipeline(
         return load.from_pretrained(pretrained, **components)
 
 
+def load_component(pretrained: str, kind: str):
+    """A model of diffusers from a folder or the hub.
+
+    Raises:
+        FileNotFoundError: When there is none.
+    """
+    import diffusers
+
+    try:
+        return getattr(diffusers, kind).from_pretrained(pretrained)
+    except OSError as error:
+        raise MissingFileError(
+            f'{pretrained!r} is neither a folder of an {kind} here nor a model that the Hugging Face hub gave. {_COPY} '
+            f'({_root_cause(error)})'
+        ) from error
+
+
 def load_index(pretrained: str) -> dict:
     """A pipeline's ``model_index.json``.
 
