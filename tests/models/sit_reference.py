@@ -42,7 +42,9 @@ class SiT(nn.Module):
     def __init__(self, positions, width=16, depth=4, heads=2, channels=4, patch=2, out_channels=8, classes=10):
         super().__init__()
         self.x_embedder = nn.ModuleDict({'proj': nn.Conv2d(channels, width, patch, patch)})
-        self.t_embedder = nn.ModuleDict({'mlp': nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))})
+        self.t_embedder = nn.ModuleDict(
+            {'mlp': nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))}
+        )
         self.y_embedder = nn.ModuleDict({'embedding_table': nn.Embedding(classes + 1, width)})
         self.pos_embed = nn.Parameter(positions)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))

@@ -166,7 +166,14 @@ def test_the_report_and_the_config(done):
     config = (out / 'distill.py').read_text()
     assert len(config.splitlines()) < 45
     assert f'bash tools/dist_train.sh {out}/distill.py 1' in config
-    assert Config.fromfile(out / 'distill.py').model.timestep_policy.type == 'UniformPolicy'
+    assert Config.fromfile(out / 'distill.py').model.timestep_policy == {
+        'type': 'FixedPolicy',
+        'timestep': 60,
+    }
+    assert [loss.get('pooled', True) for loss in Config.fromfile(out / 'distill.py').model.distill_loss] == [
+        False,
+        True,
+    ]
 
 
 def test_other_arguments_are_refused_and_other_images_said(done, photos, pipeline_folder):
@@ -206,7 +213,7 @@ def test_images_may_come_and_go_whatever_the_batch(photos, pipeline_folder, tmp_
 @pytest.mark.parametrize('classes', [True, False])
 def test_a_policy_is_rewarded_by_classes_or_by_agreement(photos, pipeline_folder, tmp_path, classes, monkeypatch):
     monkeypatch.setattr('mmcls.apis.distill.run_steps', lambda *_: None)
-    more = ['--subfolders-are-classes'] if classes else ['--policy', 'reinforce']
+    more = ['--policy', 'reinforce', *(['--subfolders-are-classes'] if classes else [])]
     code, output = run_tool('distill_folder.py', *arguments(photos, tmp_path, pipeline_folder, *more))
     assert code == 0, output
     config = Config.fromfile(tmp_path / 'distill.py')

@@ -3,4 +3,4 @@ work_dir = 'work_dirs/cifar10few-hint/ddpm-r18_hint_recipe_reinforce'
 
 model = dict(
     timestep_policy=dict(_delete_=True, type='ReinforcePolicy'),
-    task_head=dict(_delete_=True, type='PooledMLPHead', num_classes=10))
+    task_head=dict(type='PooledMLPHead', num_classes=10))

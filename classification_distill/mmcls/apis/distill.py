@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -10,10 +11,11 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
+from ..configs import load_config
 from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
 from ..files import write_text
-from .folder_config import CONFIG, TREE, WORK_DIR, Settings, config_text
+from .folder_config import CONFIG, RECIPE, TREE, WORK_DIR, Settings, config_text
 from .folder_images import IMAGES, FolderImages, list_images
 from .networks import Network, describe_student
 from .publish import publish
@@ -31,7 +33,8 @@ def distill(
     gpus: int = 1,
     epochs: int = 100,
     subfolders_are_classes: bool = False,
-    policy: str | None = None,
+    policy: str = 'fixed',
+    timestep: int | None = None,
     layers: list[str] | None = None,
     variant: str | None = None,
     image_size: int | None = None,
@@ -51,8 +54,11 @@ def distill(
         gpus: GPUs; without GPUs, processes.
         epochs: Length of the training.
         subfolders_are_classes: Label images by subfolder.
-        policy: ``'uniform'`` or ``'reinforce'``; by default the second with classes, else the first.
-        layers: The teacher's layers, one for each of the student's last maps; by default its middle.
+        policy: Which timesteps are read: ``'fixed'``, ``'uniform'``, or ``'reinforce'``, rewarded by the classes where
+            there are some, else by the agreement of views.
+        timestep: The one of ``'fixed'``; by default 60 of 1,000.
+        layers: The teacher's layers, one for each of the student's last maps, whose averages are compared; by default
+            those of ``configs/_base_/recipes`` where the teacher has them, else its own default.
         variant: Of a guided-diffusion checkpoint whose name does not tell it.
         image_size: Side of the student's images in pixels; by default the teacher's.
         batch_size: Images of a process, or all where there are fewer.
@@ -74,7 +80,8 @@ def distill(
     settings = Settings(
         folder=Path(images).resolve(),
         out=Path(out).resolve(),
-        policy=policy or ('reinforce' if subfolders_are_classes else 'uniform'),
+        policy=policy,
+        timestep=timestep,
         gpus=gpus,
         epochs=epochs,
         image_size=image_size,
@@ -123,20 +130,45 @@ def _look_at_images(settings: Settings, subfolders_are_classes: bool) -> FolderI
 
 def _look_at_networks(
     settings: Settings, source: str, variant: str | None, layers: list[str] | None, name: str
-) -> tuple[dict, Network]:
-    """Build teacher and student, and settle the size of the images."""
+) -> tuple[dict, list[dict], Network]:
+    """Build teacher and student, and settle the size of the images, the layers and how they are compared."""
     try:
-        described = describe_teacher(source, variant) | ({'layers': layers} if layers else {})
-        teacher = MODELS.build(described)
-        settings.image_size = settings.image_size or teacher.sample_size[0]
-        student = describe_student(name, len(teacher.layers), settings.image_size)
+        described = describe_teacher(source, variant) | {'noise': 'forward'}
+        candidates = [({'layers': layers}, None)] if layers else [*_recipes(described), ({}, None)]
+        for options, losses in candidates:  # noqa: B007, used below
+            try:
+                teacher = MODELS.build(described | options)
+                size = settings.image_size or teacher.sample_size[0]
+                student = describe_student(name, len(teacher.layers), size)
+                break
+            except ValueError:  # of a recipe for other teachers or students
+                if options is candidates[-1][0]:
+                    raise
     except (OSError, ValueError) as error:
         raise UnusableInputError(str(error)) from error
+    settings.image_size = size
+    settings.timestep = _choose_timestep(settings.timestep, teacher.num_timesteps)
     layers = ', '.join(f'{name} ({c} channels, stride {s})' for name, (c, s) in teacher.feature_info.items())
     print(f'{source}: {described["type"]}, {teacher.sample_size[0]} px, layers {layers}', flush=True)
     maps = ', '.join('x'.join(map(str, shape)) for shape in student.shapes)
     print(f'{name}: {student.backbone["type"]}, {settings.image_size} px, maps {maps}', flush=True)
-    return described | {'layers': list(teacher.layers)}, student
+    losses = losses or [{'type': 'HintLoss'}] * len(teacher.layers)
+    return described | {'layers': list(teacher.layers)}, losses, student
+
+
+def _recipes(teacher: dict) -> Iterator[tuple[dict, list[dict]]]:
+    """Layers and losses of the recipe, for the teachers that are the U-Nets that it was found on."""
+    if teacher['type'] in ('DiffusersTeacher', 'ADMTeacher', 'LatentTeacher'):
+        recipe = load_config(RECIPE).model
+        yield {'layers': recipe.teacher.layers}, [dict(loss) for loss in recipe.distill_loss]
+
+
+def _choose_timestep(given: int | None, num_timesteps: int) -> int:
+    if given is None:
+        return load_config(RECIPE).model.timestep_policy.timestep * num_timesteps // 1000
+    if not 0 <= given < num_timesteps:
+        raise UnusableInputError(f'timestep={given}: expected 0 to {num_timesteps - 1}, the timesteps of the teacher.')
+    return given
 
 
 def _write_config(settings: Settings, text: str) -> Training:

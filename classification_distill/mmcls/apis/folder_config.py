@@ -9,6 +9,7 @@ from .networks import Network
 
 TREE = ROOT / 'classification_distill'
 CONFIG = 'distill.py'
+RECIPE = TREE / 'configs/_base_/recipes/middle_and_decoder.py'
 WORK_DIR = 'distillation'
 
 
@@ -19,11 +20,12 @@ class Settings:
     Attributes:
         folder: Folder of the images.
         out: Folder of the results.
-        policy: ``'uniform'`` or ``'reinforce'``.
+        policy: ``'fixed'``, ``'uniform'`` or ``'reinforce'``.
         gpus: GPUs; without GPUs, processes.
         epochs: Length of the training.
         image_size: Side of the student's images in pixels.
         batch_size: Images of a process.
+        timestep: Of the policy ``'fixed'``.
         fitted_batch_size: The same, or all images where there are fewer.
         workers: Data workers of a process.
     """
@@ -36,15 +38,19 @@ class Settings:
     image_size: int
     batch_size: int
     workers: int
+    timestep: int | None = None
     fitted_batch_size: int = 0
 
 
-def config_text(settings: Settings, teacher: dict, student: Network, images: FolderImages) -> str:
+def config_text(settings: Settings, teacher: dict, losses: list[dict], student: Network, images: FolderImages) -> str:
     """The config as a person reads it."""
     learns = settings.policy == 'reinforce'
-    policy = {'type': 'UniformPolicy'}
-    if learns:  # with the bonus kept, a reward that says nothing leaves it uniform
-        policy = {'type': 'ReinforcePolicy', 'entropy_weight': 0.1, 'entropy_decay_until': None}
+    policy = {
+        'fixed': {'type': 'FixedPolicy', 'timestep': settings.timestep},
+        'uniform': {'type': 'UniformPolicy'},
+        # With the bonus kept, a reward that says nothing leaves it uniform.
+        'reinforce': {'type': 'ReinforcePolicy', 'entropy_weight': 0.1, 'entropy_decay_until': None},
+    }[settings.policy]
     head = {'type': 'ViewAgreementHead'}
     if images.classes:
         head = {'type': 'PooledMLPHead', 'num_classes': len(images.classes)}
@@ -53,7 +59,7 @@ def config_text(settings: Settings, teacher: dict, student: Network, images: Fol
     source = 'checkpoint' if 'checkpoint' in teacher else 'pretrained'
     return f"""# Written by tools/distill_folder.py. It trains again by, in {TREE}:
 # bash tools/dist_train.sh {settings.out / CONFIG} {settings.gpus}
-_base_ = {str(TREE / 'configs/_base_/policy_runtime.py')!r}
+_base_ = {str(TREE / f'configs/_base_/{"policy" if learns else "default"}_runtime.py')!r}
 work_dir = {str(settings.out / WORK_DIR)!r}
 {source} = {teacher[source]!r}
 
@@ -63,7 +69,7 @@ model = dict(
     backbone={as_code(student.backbone)},{neck}
     image_size={settings.image_size},
     timestep_policy={as_code(policy)},
-    distill_loss=dict(type='HintLoss', loss_weight=1.0),{task_head}
+    distill_loss={as_code(losses)},{task_head}
     standardizer=dict(num_bins=20))
 
 data_preprocessor = dict(mean={student.mean}, std={student.std}, to_rgb=True)

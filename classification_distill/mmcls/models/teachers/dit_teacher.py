@@ -45,8 +45,8 @@ class DiTTeacher(LatentDiffusionTeacher):
 def as_trained(network: nn.Module) -> nn.Module:
     """The transformer, told the time as it was in its training.
 
-    DiT and SiT were trained with frequencies 10000^(-i / half); diffusers (0.42) computes 10000^(-i / (half - 1)), which
-    moves the embedding by a third of its length at t = 261, and by all of it at t = 999.
+    DiT and SiT were trained with frequencies 10000^(-i / half); diffusers (0.42) computes 10000^(-i / (half - 1)),
+    which moves the embedding by a third of its length at t = 261, and by all of it at t = 999.
     """
     for block in network.transformer_blocks:
         block.norm1.emb.time_proj.downscale_freq_shift = 0

@@ -40,8 +40,8 @@ class SiTTeacher(DiTTeacher):
     """A ``.pt`` checkpoint of SiT or of REPA, which is data: nothing in it is run.
 
     "SiT: Exploring Flow and Diffusion-based Generative Models with Scalable Interpolant Transformers" (Ma et al., ECCV
-    2024); "Representation Alignment for Generation" (Yu et al., ICLR 2025). t in [0, T) is the noise level sigma = t / T;
-    REPA's network is told sigma, SiT's 1 - sigma.
+    2024); "Representation Alignment for Generation" (Yu et al., ICLR 2025). t in [0, T) is the noise level sigma
+    = t / T; REPA's network is told sigma, SiT's 1 - sigma.
 
     Args:
         checkpoint: The ``.pt`` file: weights, or a training's ``{'model', 'ema', ...}``, of which the average is read.
@@ -107,7 +107,9 @@ def convert(state: Mapping[str, Tensor], num_heads: int | None = None) -> nn.Mod
     depth = 1 + max(int(name.split('.')[1]) for name in state if name.startswith('blocks.'))
     width, channels, patch, _ = state['x_embedder.proj.weight'].shape
     if any('.q_norm' in name for name in state):
-        raise UnusableInputError('The checkpoint normalises queries and keys (qk_norm), which DiT in diffusers does not.')
+        raise UnusableInputError(
+            'The checkpoint normalises queries and keys (qk_norm), which DiT in diffusers does not.'
+        )
     if not (num_heads or width in _HEADS):
         raise UnusableInputError(f'The checkpoint is {width} wide, none of S, B, L and XL: give num_heads.')
     heads = num_heads or _HEADS[width]
