@@ -75,7 +75,8 @@ def test_below_the_doors_nothing_takes_a_command_line_or_ends_the_process():
         names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         if bad := names & {'SystemExit', 'argparse', 'ArgumentParser'}:
             found[path] = bad
-    assert found == {'engine/stopping.py': {'SystemExit'}}  # a run that was asked to stop says so by its exit code
+    # A run that was asked to stop says so by its exit code; a checkpoint may keep the arguments of its training.
+    assert found == {'engine/stopping.py': {'SystemExit'}, 'weights.py': {'argparse'}}
 
 
 def test_one_function_unpickles():

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install RepFusion and all it needs into .venv (or $VENV): bash tools/install.sh
-# Does nothing when it is already installed and neither requirements.txt, pyproject.toml nor this script has changed.
+# Does nothing when it is already installed and neither the requirements, pyproject.toml nor this script has changed.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=${VENV:-$ROOT/.venv}
@@ -8,7 +8,7 @@ NEEDED_GB=8
 
 fail() { echo "install.sh: $*" >&2; exit 1; }
 
-stamp() { cat "$ROOT/requirements.txt" "$ROOT/pyproject.toml" "$ROOT/tools/install.sh" <(echo "$ROOT") | sha256sum | cut -d' ' -f1; }
+stamp() { cat "$ROOT/requirements.txt" "$ROOT"/requirements/*.txt "$ROOT/pyproject.toml" "$ROOT/tools/install.sh" <(echo "$ROOT") | sha256sum | cut -d' ' -f1; }
 
 if [ -x "$VENV/bin/python" ] && [ "$(cat "$VENV/repfusion.stamp" 2>/dev/null)" = "$(stamp)" ]; then
     exit 0

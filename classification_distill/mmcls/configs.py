@@ -17,7 +17,9 @@ from mmpretrain.registry import MODELS
 
 from .errors import MissingFileError, UnusableInputError
 
-ROOT = Path(__file__).resolve().parents[2]  # of the repository: its trees, tools and data
+_PACKAGE = Path(__file__).resolve().parent
+# Of the trees and tools: the repository or, where the package was installed as a wheel, what setup.py put into it.
+ROOT = next(folder for folder in (_PACKAGE / '.mim', _PACKAGE.parents[1]) if folder.is_dir())
 
 
 def load_config(path: str | Path) -> Config:

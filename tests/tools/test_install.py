@@ -111,7 +111,8 @@ def test_all_places_name_the_same_versions():
     assert set(re.findall(r'Python (3\.\d+) or newer', script)) == {python}
     assert f'({python.replace(".", ", ")})' in script
 
-    lines = [line.partition('#')[0].strip() for line in (ROOT / 'requirements.txt').read_text().splitlines()]
+    text = ''.join(path.read_text() for path in (ROOT / 'requirements').iterdir())
+    lines = [line.partition('#')[0].strip() for line in text.splitlines()]
     requirements = {r.name: r for r in map(Requirement, filter(None, lines))}
     for requirement in requirements.values():
         if requirement.specifier:  # of the others pip takes the newest that this Python can have

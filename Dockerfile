@@ -1,0 +1,11 @@
+# docker build -t repfusion . && docker run --gpus all -it -v "$PWD/data:/repfusion/data" repfusion
+FROM python:3.11-slim-bookworm
+# A compiler for xtcocotools; what OpenCV links to.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc python3-dev libgl1 libglib2.0-0 \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /repfusion
+COPY . .
+RUN bash tools/install.sh && rm -rf /root/.cache/pip
+ENV PATH="/repfusion/.venv/bin:$PATH"
+CMD ["bash"]
