@@ -11,6 +11,8 @@ COMMANDS = {
     'test': 'test',
     'distill': 'distill_folder',
     'probe': 'probe',
+    'embed': 'embed',
+    'neighbours': 'neighbours',
     'publish': 'publish_student',
     'report': 'report',
     'transfer': 'transfer',

@@ -24,6 +24,8 @@ _APIS = {
     'publish': 'publish',
     'transfer': 'transfer',
     'report': 'report',
+    'embed': 'embed',
+    'neighbours': 'neighbours',
 }
 __all__ = list(_APIS)
 

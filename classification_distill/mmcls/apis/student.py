@@ -10,7 +10,7 @@ from mmpretrain.models import TIMMBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..configs import load_config, parse_config, training_set, type_name, walk
+from ..configs import find_image_size, load_config, parse_config, training_set, type_name, walk
 from ..engine.preflight import channel_order, swaps_channels
 from ..errors import MissingFileError, UnusableInputError
 from ..models.backbones import TIMMFeatureMaps
@@ -151,8 +151,7 @@ def load_student(path: str | Path, config_file: str | None = None) -> Normalized
     """
     path = Path(path)
     if path.is_dir():
-        if not (path / 'config.json').is_file():
-            raise MissingFileError(f'{path} holds no config.json: give a folder that publish wrote, or a checkpoint.')
+        _check_published(path)
         weights, config = load_checkpoint(path / 'student.pth'), json.loads((path / 'config.json').read_text())
         settings = _bare_types(weights['meta']['backbone'])
         _refuse_foreign_types(settings, str(path))
@@ -163,6 +162,20 @@ def load_student(path: str | Path, config_file: str | None = None) -> Normalized
     preprocessor = config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
     order = student_channels(training_set(config), preprocessor)
     return NormalizedStudent(backbone, preprocessor.get('mean'), preprocessor.get('std'), order == 'BGR')
+
+
+def _check_published(folder: Path) -> None:
+    if not (folder / 'config.json').is_file():
+        raise MissingFileError(f'{folder} holds no config.json: give a folder that publish wrote, or a checkpoint.')
+
+
+def image_size_of(path: str | Path) -> int | None:
+    """Side in pixels of the images that a student was trained on, where its config says so."""
+    path = Path(path)
+    if path.is_dir():
+        _check_published(path)
+        return find_image_size(json.loads((path / 'config.json').read_text()))
+    return find_image_size(read_student(path).config)
 
 
 def student_channels(dataset: dict, preprocessor: dict) -> str:
