@@ -24,7 +24,7 @@ def all_jobs(name: str) -> list[Job]:
 
 def all_comparisons(name: str) -> list[Comparison]:
     part = demo.PARTS[name]
-    return [comparison for settings in part.steps for comparison in part.domain.plan(settings)]
+    return part.domain.plan(part.settings)
 
 
 load = functools.cache(Config.fromfile)

@@ -83,6 +83,29 @@ def test_the_report_says_which_start_is_better(comparison, tmp_path):
     assert (tmp_path / 'table_made.md').read_text().strip() == text.strip()
 
 
+def test_a_first_table_is_of_validation_images(comparison):
+    text = demo_report.preview([comparison])
+    assert 'NME, %, validation images, mean of 2 seeds at the best of 2 learning rates; 3 seeds on test' in text
+    assert '| REINFORCE | 5.5 at 0.2 |' in text
+
+
+def test_raw_rows_are_those_that_ran(comparison, tmp_path):
+    demo_report.write([comparison], tmp_path, 'made')
+    header, *rows = (tmp_path / 'rows_made.csv').read_text().splitlines()
+    assert header == 'task,start,labels,learning_rate,seed,validation,test'
+    assert len(rows) == 3 * (2 * 2 + 1)  # starts, rates and tuning seeds, and the last seed at the chosen rate
+    assert 'NME,"REINFORCE",20,0.2,2,7.0,8.5' in rows
+    assert 'NME,"scratch, one",20,0.2,0,30.0,' in rows
+
+
+def test_starts_may_lack_numbers_of_labels(comparison, tmp_path):
+    more = {(*key[:1], 50, *key[2:]): job for key, job in comparison.jobs.items() if key[0].startswith('scratch')}
+    sparse = replace(comparison, jobs=comparison.jobs | more, recipe='REINFORCE')
+    assert sparse.starts_with(50) == ['scratch, one', 'scratch, other']
+    text = demo_report.write([sparse], tmp_path, 'sparse')
+    assert '| REINFORCE | 7.8 (0.8) at 0.2 |  | 200 | 30 |' in text
+
+
 def test_a_difference_within_twice_its_error_is_none(comparison, tmp_path):
     metrics = comparison.tests['REINFORCE', 20, 0].work_dir / 'metrics.json'
     metrics.write_text(json.dumps({'NME': 0.2}))

@@ -15,17 +15,18 @@ HINT = 'configs/digits-hint/ddpm-r18_hint'
 KD = 'configs/kd/r18-r18_kd_digits'
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune'
 ITERATIONS = 320  # of fine-tuning, as in its config
-RATES = (0.005, 0.02, 0.08)  # learning rates of fine-tuning to choose from, for each start and number of labels
+# Learning rates of fine-tuning to choose from, for each start and number of labels; and where labels are fewest.
+RATES, LOW_RATES = (0.02, 0.05, 0.1), (0.005, 0.02, 0.08)
 
 # Ways to start: name -> (distillation config, its --cfg-options).
-_REINFORCE = {'REINFORCE': (f'{HINT}_agreement', {})}  # the one reward that needs no labels
 _FIXED = {'fixed t = 100': (f'{HINT}_fixed', {'model.timestep_policy.timestep': 100})}
-_POLICIES = _REINFORCE | _FIXED | {'uniform t': (f'{HINT}_uniform', {})}
+_WITHOUT_LABELS = {'REINFORCE': (f'{HINT}_agreement', {})} | _FIXED
+_POLICIES = {'REINFORCE': (HINT, {}), 'uniform t': (f'{HINT}_uniform', {})} | _FIXED
 # What configs/digits-hint/ddpm-r18_hint_maps.py sets.
 _MAPS = {'model.backbone.out_indices': '(1,)', 'model.distill_loss.pooled': False, 'find_unused_parameters': True}
 _FEATURES = {
     **{f'{name}, maps': (config, options | _MAPS) for name, (config, options) in _POLICIES.items()},
-    'REINFORCE, raw features': (f'{HINT}_agreement', {'model.standardizer': None}),
+    'REINFORCE, raw features': (f'{HINT}_raw', {}),
 }
 _LOSSES = {
     'hint, L2': (HINT, {}),
@@ -65,6 +66,7 @@ class Part:
         label_counts: Numbers of labels to fine-tune with.
         num_seeds: Seeds of labels, distillation and fine-tuning.
         epochs: Epochs of each distillation.
+        rates: Learning rates of fine-tuning to choose from.
         recipe: The start that is compared with all others, too.
     """
 
@@ -72,12 +74,13 @@ class Part:
     label_counts: tuple[int, ...]
     num_seeds: int = 5
     epochs: int = 100
+    rates: tuple[float, ...] = RATES
     recipe: str | None = None
 
 
-FIRST = Part(_REINFORCE, (20,), recipe='REINFORCE')
-QUICK = Part(_REINFORCE | _FIXED, (10, 20, 100), recipe='REINFORCE')
-FULL = Part(_POLICIES | _FEATURES, (10, 20, 50, 100, 1000), recipe='REINFORCE')
+QUICK = Part({'REINFORCE': _WITHOUT_LABELS['REINFORCE']}, (20,), rates=LOW_RATES, recipe='REINFORCE')
+FEW = Part(_WITHOUT_LABELS, (10, 20, 100), rates=LOW_RATES, recipe='REINFORCE')
+FULL = Part(_POLICIES | _FEATURES, (50, 100, 1000))
 LOSSES = Part(_LOSSES, (100,), epochs=30)
 REWARDS = Part(_REWARDS, (50, 100))
 
@@ -85,7 +88,7 @@ REWARDS = Part(_REWARDS, (50, 100))
 def plan(part: Part) -> list[Comparison]:
     """All fine-tunings; what they build on is in their ``needs``."""
     jobs = {}
-    for labels, rate, seed in product(part.label_counts, RATES, range(part.num_seeds)):
+    for labels, rate, seed in product(part.label_counts, part.rates, range(part.num_seeds)):
         for start, options in SCRATCH.items():
             jobs[start, labels, rate, seed] = _finetuning(start, labels, rate, seed, None, options)
         for start, (config, options) in part.starts.items():

@@ -164,6 +164,34 @@ def write(comparisons: list[Comparison], folder: Path, name: str) -> str:
     return f'\n{text}'
 
 
+def preview(comparisons: list[Comparison]) -> str:
+    """The tables of validation images, by which learning rates were chosen."""
+    return '\n\n'.join(_validation_table(comparison) for comparison in comparisons)
+
+
+def _validation_table(comparison: Comparison) -> str:
+    rows = [['start', *(f'{n:,} labels' for n in comparison.label_counts)]]
+    rows.append(['---'] * len(rows[0]))
+    for start in comparison.starts:
+        cells = []
+        for labels in comparison.label_counts:
+            if (start, labels) not in comparison.pairs:
+                cells.append('')
+                continue
+            rate = comparison.rate(start, labels)
+            cells.append(f'{comparison.factor * comparison.validation[start, labels, rate]:.1f} at {rate:g}')
+        rows.append([start, *cells])
+    title = comparison.title[0].upper() + comparison.title[1:]
+    how = f'validation images, mean of {NUM_TUNING_SEEDS} seeds at the best of {len(comparison.rates)} learning rates'
+    return '\n'.join(
+        [
+            f'\n{title}, {how}; {len(comparison.seeds)} seeds on test images follow:',
+            '',
+            *(f'| {" | ".join(row)} |' for row in rows),
+        ]
+    )
+
+
 def _describe(comparison: Comparison) -> list[str]:
     histograms = [_policy_sentence(*_last_counts(found))] if (found := _histograms(comparison)) else []
     sentences = [_sentence(comparison, labels) for labels in comparison.label_counts]
