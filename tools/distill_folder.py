@@ -19,6 +19,7 @@ def main() -> None:
     add('--variant', help='of a guided-diffusion checkpoint (by its name): 64, 128, 256, 256-uncond, 512, FILE.json')
     add('--image-size', type=int, metavar='PX', help="side of the student's images (the teacher's size)")
     add('--batch-size', type=int, default=64, help='images of a process, or all where there are fewer (%(default)s)')
+    add('--val', metavar='FOLDER', help='labelled images, a subfolder a class, on which the student is measured')
     add('--workers', type=int, default=4, help='data workers of a process (%(default)s)')
     args = vars(parser.parse_args())
 

@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
 from ..configs import load_config
+from ..datasets.image_folder import load_classes
 from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
 from ..files import write_text
@@ -40,6 +41,7 @@ def distill(
     image_size: int | None = None,
     batch_size: int = 64,
     workers: int = 4,
+    val: str | Path | None = None,
 ) -> Training:
     """Distil a diffusion model into a student on a folder of images. Labels are not needed.
 
@@ -63,6 +65,7 @@ def distill(
         image_size: Side of the student's images in pixels; by default the teacher's.
         batch_size: Images of a process, or all where there are fewer.
         workers: Data workers of a process.
+        val: Folder of some labelled images, a subfolder a class, on which the student is measured as it learns.
 
     Returns:
         Training: Its ``checkpoint`` is what ``load_student`` takes.
@@ -82,6 +85,7 @@ def distill(
         out=Path(out).resolve(),
         policy=policy,
         timestep=timestep,
+        val=Path(val).resolve() if val else None,
         gpus=gpus,
         epochs=epochs,
         image_size=image_size,
@@ -102,6 +106,8 @@ def _check(settings: Settings) -> None:
     for name, least in (('gpus', 1), ('epochs', 1), ('batch_size', 2), ('workers', 0)):
         if (value := getattr(settings, name)) < least:
             raise UnusableInputError(f'{name}={value}: at least {least} is needed.')
+    if settings.val:
+        load_classes(settings.val, 8)
     if not settings.folder.is_dir():
         raise UnusableInputError(f'There is no folder {str(settings.folder)!r}.')
     if torch.cuda.is_available() and settings.gpus > torch.cuda.device_count():

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ..datasets.image_files import SUFFIXES, is_hidden
+from ..datasets.image_folder import ImageFiles
 from ..errors import UnusableInputError
 from ..files import write_text, written_whole
 from .student import NormalizedStudent, image_size_of, load_student
@@ -83,47 +83,3 @@ def embed(
 @torch.no_grad()
 def _average(student: NormalizedStudent, pixels: Tensor) -> Tensor:
     return student(pixels.float() / 255)[-1].float().mean((2, 3)).cpu()
-
-
-class ImageFiles(Dataset):
-    """The images below a folder, as bytes ``(3, size, size)``, RGB; None where one cannot be read.
-
-    Args:
-        folder: The folder.
-        size: Side of the square in the middle of each, resized by its shorter edge.
-    """
-
-    def __init__(self, folder: Path, size: int):
-        if not folder.is_dir():
-            raise UnusableInputError(f'There is no folder {str(folder)!r}.')
-        self.folder, self.size = folder, size
-        self.names = []
-        for root, folders, names in os.walk(folder):
-            folders[:] = [name for name in folders if not is_hidden(name)]  # is where os.walk goes on
-            images = [name for name in names if name.lower().endswith(SUFFIXES) and not is_hidden(name)]
-            self.names += [os.path.relpath(os.path.join(root, name), folder) for name in images]
-        self.names.sort()
-        if not self.names:
-            raise UnusableInputError(f'There are no images in {folder}.')
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> tuple[str, Tensor | None]:
-        import cv2
-        import mmcv
-
-        name = self.names[index]
-        try:
-            image = mmcv.imfrombytes((self.folder / name).read_bytes(), channel_order='rgb')
-        except (OSError, cv2.error):
-            image = None
-        if image is None:
-            return name, None
-        height, width = image.shape[:2]
-        scale = self.size / min(height, width)
-        shape = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
-        image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        top, left = ((side - self.size) // 2 for side in image.shape[:2])
-        image = image[top : top + self.size, left : left + self.size]
-        return name, torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

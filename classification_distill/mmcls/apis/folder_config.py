@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..configs import ROOT, as_code
+from ..configs import ROOT, as_code, load_config
 from .folder_images import IMAGES, FolderImages
 from .networks import Network
 
@@ -25,6 +25,7 @@ class Settings:
         epochs: Length of the training.
         image_size: Side of the student's images in pixels.
         batch_size: Images of a process.
+        val: Folder of labelled images on which the student is measured.
         timestep: Of the policy ``'fixed'``.
         fitted_batch_size: The same, or all images where there are fewer.
         workers: Data workers of a process.
@@ -38,6 +39,7 @@ class Settings:
     image_size: int
     batch_size: int
     workers: int
+    val: Path | None = None
     timestep: int | None = None
     fitted_batch_size: int = 0
 
@@ -56,6 +58,11 @@ def config_text(settings: Settings, teacher: dict, losses: list[dict], student: 
         head = {'type': 'PooledMLPHead', 'num_classes': len(images.classes)}
     neck = f'\n    neck={as_code(student.neck)},' if student.neck else ''
     task_head = f'\n    task_head={as_code(head)},' if learns else ''
+    quality = ''
+    if settings.val:
+        hook = {'type': 'StudentQualityHook', 'folder': str(settings.val), 'interval': max(1, settings.epochs // 10)}
+        hooks = [*load_config(TREE / 'configs/_base_/policy_runtime.py').custom_hooks] if learns else []
+        quality = f'custom_hooks = {as_code([*map(dict, hooks), hook])}\n'
     source = 'checkpoint' if 'checkpoint' in teacher else 'pretrained'
     return f"""# Written by tools/distill_folder.py. It trains again by, in {TREE}:
 # bash tools/dist_train.sh {settings.out / CONFIG} {settings.gpus}
@@ -89,7 +96,7 @@ train_dataloader = dict(
             dict(type='PackInputs'),
         ]))
 
-train_cfg = dict(by_epoch=True, max_epochs={settings.epochs})
+{quality}train_cfg = dict(by_epoch=True, max_epochs={settings.epochs})
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01))
 param_scheduler = dict(type='CosineAnnealingLR', T_max={settings.epochs}, convert_to_iter_based=True)
 """

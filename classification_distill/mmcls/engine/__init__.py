@@ -12,6 +12,7 @@ from .pretrained import PretrainedWeightsHook
 from .repeatable import EpochPositionHook, IterationSeedHook
 from .schedule import ScheduleHook
 from .stopping import InterruptionHook
+from .student_quality import StudentQualityHook
 from .teacher_classes import TeacherClassesHook
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     'PretrainedWeightsHook',
     'SafeCheckpointHook',
     'ScheduleHook',
+    'StudentQualityHook',
     'TeacherClassesHook',
     'dry_run',
     'evaluate',
