@@ -97,7 +97,7 @@ def starts(size: Size) -> dict[str, Start]:
     return {
         'SimCLR': Start('configs/selfsup/simclr-r18_cifar10few', {}, size.simclr_epochs),
         'BYOL': Start('configs/selfsup/byol-r18_cifar10few', {}, size.byol_epochs),
-        "RepFusion, the paper's settings": Start(HINT, grid, size.epochs),
+        "RepFusion, the paper's settings (REINFORCE)": Start(HINT, grid, size.epochs),
         RECIPE: Start(f'{HINT}_recipe', {}, size.epochs, with_all_labels=True),
         'RepFusion, recipe, uniform t': Start(f'{HINT}_recipe_uniform', {}, size.epochs),
         'RepFusion, recipe, REINFORCE': Start(f'{HINT}_recipe_reinforce', grid, size.epochs),

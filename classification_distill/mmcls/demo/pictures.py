@@ -1,5 +1,6 @@
-"""What two models say of the same test images, side by side."""
+"""What the models of two starts say of the same test images, side by side."""
 
+from collections import Counter
 from contextlib import chdir
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
@@ -44,36 +46,45 @@ def classify(test: Test, count: int) -> tuple[np.ndarray, list[str], list[str]]:
 
 
 def compare(comparison: Comparison, path: Path) -> Path:
-    """Draw what the first seeds of the strongest scratch and of the recipe say, with the fewest labels."""
+    """Draw what the strongest scratch and the recipe say with the fewest labels, over all seeds."""
+    MMLogger.get_instance('demo', log_level='WARNING')  # loading a checkpoint is no news
     labels = comparison.label_counts[0]
     starts = (comparison.strongest_scratch(labels), comparison.recipe)
     draw_side_by_side(
-        {f'{start}, {labels:,} labels': comparison.tests[start, labels, comparison.seeds[0]] for start in starts}, path
+        {
+            f'{start}, {labels:,} labels': [comparison.tests[start, labels, seed] for seed in comparison.seeds]
+            for start in starts
+        },
+        path,
     )
     return path
 
 
-def draw_side_by_side(tests: dict[str, Test], path: Path, count: int = 96) -> None:
-    """The same test images once for each model, by its title; what it gets wrong has a red frame, and what it said.
+def draw_side_by_side(tests: dict[str, list[Test]], path: Path, count: int = 96) -> None:
+    """The same test images once for each start: the more of its models are wrong, the redder an image's frame.
 
     Args:
-        tests: Two tested classifiers.
+        tests: The tested classifiers of two starts, by title.
         path: Where to write the picture.
         count: Images.
     """
     rows = -(-count // COLUMNS)
     figure = Figure(figsize=(2 * COLUMNS * 0.45 + 0.5, rows * 0.6 + 0.7), layout='constrained')
-    for part, (title, test) in zip(figure.subfigures(1, len(tests)), tests.items(), strict=True):
-        images, truth, said = classify(test, count)
-        wrong = sum(one != other for one, other in zip(truth, said, strict=True))
-        part.suptitle(f'{title}: {wrong} of {len(truth)} wrong', fontsize=11)
+    for part, (title, models) in zip(figure.subfigures(1, len(tests)), tests.items(), strict=True):
+        answers = [classify(test, count) for test in models]
+        images, truth, _ = answers[0]
+        said = np.array([answer for _, _, answer in answers])  # (models, images)
+        wrong = said != np.array(truth)
+        part.suptitle(f'{title}: {wrong.mean():.0%} wrong', fontsize=11)
         panels = part.subplots(rows, COLUMNS, squeeze=False).flat
-        for panel, image, expected, name in zip(panels, images, truth, said, strict=False):
+        for panel, image, errors, names in zip(panels, images, wrong.T, said.T, strict=False):
             panel.imshow(image)
             panel.set(xticks=[], yticks=[])
+            share = errors.mean()
             for side in panel.spines.values():
-                side.set(color=RIGHT if name == expected else WRONG, linewidth=1 if name == expected else 2.5)
-            if name != expected:
-                panel.set_xlabel(name, fontsize=6, color=WRONG, labelpad=1)
+                side.set(color=WRONG if share else RIGHT, alpha=max(share, 0.25), linewidth=1 + 2 * share)
+            if share > 0.5:
+                most = Counter(names[errors].tolist()).most_common(1)[0][0]
+                panel.set_xlabel(most, fontsize=6, color=WRONG, labelpad=1)
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=120)
