@@ -12,7 +12,7 @@ from ..models.teachers import BaseTeacher, TextToImageTeacher
 from ..models.teachers.families import find_teacher_type
 from ..models.teachers.pipeline_files import PipelineFiles
 from ..models.teachers.sit_teacher import is_sit
-from ..weights import load_checkpoint
+from ..weights import CheckpointError, load_checkpoint
 
 
 def describe_teacher(source: str, variant: str | None = None) -> dict:
@@ -32,12 +32,19 @@ def describe_teacher(source: str, variant: str | None = None) -> dict:
         try:
             return {'type': 'ADMTeacher', 'checkpoint': checkpoint, 'variant': choose_variant(path, variant)}
         except UnusableInputError:
-            state = load_checkpoint(path, mmap=True)
-            if variant is None and is_sit(state.get('ema', state)):
+            if variant is None and _holds_sit(path):
                 return {'type': 'SiTTeacher', 'checkpoint': checkpoint}
             raise
     pretrained = str(path.resolve()) if path.exists() else source
     return {'type': find_teacher_type(pretrained), 'pretrained': pretrained}
+
+
+def _holds_sit(path: Path) -> bool:
+    try:
+        state = load_checkpoint(path, mmap=True)
+    except CheckpointError:
+        return False
+    return isinstance(state, dict) and is_sit(state.get('ema', state))
 
 
 def load_teacher(
