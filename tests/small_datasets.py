@@ -172,3 +172,16 @@ def write_raw_celebahq(folder: Path, images: int = 6, size: int = 1024) -> Path:
     }
     files |= {f'CelebAMask-HQ-mask-anno/{i // 2000}/{i:05d}_skin.png': mask.getvalue() for i in range(images)}
     return write_zip(Path(folder, 'CelebAMask-HQ.zip'), {f'CelebAMask-HQ/{name}': files[name] for name in files})
+
+
+def write_cifar10_few_labels(data_root: Path, images: int = 20) -> None:
+    """data_root/cifar10_few_labels, with the lists that the configs name."""
+    folder = Path(data_root, 'cifar10_few_labels')
+    (folder / 'images').mkdir(parents=True)
+    (folder / 'meta').mkdir()
+    pixels = np.random.default_rng(0).integers(256, size=(images, 32, 32, 3), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / 'images' / f'{index}.png')
+    lines = ''.join(f'{index}.png {index % 10}\n' for index in range(images))
+    for name in ('train_45000_0', 'val', 'test'):
+        (folder / 'meta' / f'{name}.txt').write_text(lines)

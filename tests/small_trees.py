@@ -18,7 +18,7 @@ from mmcls.apis.config_table import TREES, leaf_configs
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from models.adm_reference import ReferenceADM
-from small_datasets import write_cifar10, write_imagenet, write_tiny_imagenet
+from small_datasets import write_cifar10, write_cifar10_few_labels, write_imagenet, write_tiny_imagenet
 from support import ROOT, tiny_unet
 
 CONFIGS = [path.relative_to(ROOT) for tree in TREES for path in leaf_configs(tree)]
@@ -87,6 +87,7 @@ def write_data(data: Path) -> None:
     write_wflw(data / 'demo_faces', size=128)
     write_tiny_imagenet(data, classes=2 * BATCH_SIZE, train=1, val=1)  # every image of a batch of another class
     write_digits(data / 'digits')
+    write_cifar10_few_labels(data)
 
 
 def write_teachers(folder: Path) -> None:

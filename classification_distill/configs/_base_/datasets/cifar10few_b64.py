@@ -1,6 +1,6 @@
 data_source = dict(
     url='https://www.cs.toronto.edu/~kriz/cifar.html',
-    command='python tools/prepare_data/cifar10.py && python tools/prepare_data/cifar10_few_labels.py')
+    command='python tools/prepare_data/cifar10_few_labels.py')
 data_root = 'data/cifar10_few_labels'
 data_preprocessor = dict(
     type='BatchPreprocessor',
