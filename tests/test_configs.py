@@ -57,6 +57,8 @@ class Recorder(Hook):
     def before_train(self, runner):
         self.logged, self.reached = [], set()
         for name, weight in runner.model.named_parameters():
+            if not weight.requires_grad:  # BYOL's average of itself
+                continue
             weight.register_post_accumulate_grad_hook(lambda _, name=name: self.reached.add(name))
         self.before = {name: weight.detach().clone() for name, weight in runner.model.named_parameters()}
 
@@ -86,7 +88,7 @@ def test_it_trains(config, workspace, tmp_path, monkeypatch):
     for step in recorder.logged:
         assert step['loss'] != 0
         assert all(torch.isfinite(torch.as_tensor(value)).all() for value in step.values()), step
-    weights = dict(runner.model.named_parameters())
+    weights = {name: weight for name, weight in runner.model.named_parameters() if weight.requires_grad}
     student = [name for name in recorder.reached if name.startswith(('student.backbone', 'backbone', 'unet'))]
     assert student
     assert not [name for name in student if weights[name].dim() > 1 and weights[name].equal(recorder.before[name])]
