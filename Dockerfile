@@ -6,6 +6,6 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /repfusion
 COPY . .
-RUN bash tools/install.sh && rm -rf /root/.cache/pip
+RUN PIP_NO_CACHE_DIR=1 bash tools/install.sh
 ENV PATH="/repfusion/.venv/bin:$PATH"
 CMD ["bash"]

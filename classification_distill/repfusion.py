@@ -18,7 +18,6 @@ COMMANDS = {
     'transfer': 'transfer',
     'benchmark': 'benchmark',
     'demo': 'demo',
-    'list-configs': 'list_configs',
     'convert-guided-diffusion': 'convert_guided_diffusion',
 }
 #: Installed without their dependencies, which would replace others: pip cannot be told so in a package.

@@ -47,6 +47,10 @@ def test_a_folder_without_classes_is_refused(tmp_path):
     with pytest.raises(ValueError, match='holds one: 2; a folder of labelled images has a subfolder'):
         load_classes(tmp_path, 8)
     (tmp_path / 'two').mkdir()
+    (tmp_path / 'two' / 'broken.png').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'two/broken\.png cannot be read'):
+        load_classes(tmp_path, 8)
+    (tmp_path / 'two' / 'broken.png').unlink()
     Image.fromarray(np.zeros((9, 12, 3), np.uint8)).save(tmp_path / 'two' / '0.png')
     with pytest.raises(ValueError, match='one: 2, two: 1'):
         load_classes(tmp_path, 8)

@@ -1,6 +1,7 @@
 """SiT, REPA and consistency models: t is a noise level, and the networks are told it as they were trained."""
 
 import argparse
+from pathlib import Path
 
 import diffusers
 import pytest
@@ -65,16 +66,17 @@ def test_what_is_no_such_checkpoint_is_refused(vae, tmp_path):
         SiTTeacher(str(path), str(tmp_path / 'none'), num_heads=2)
 
 
-class Bomb:
-    def __reduce__(self):
-        return (open, ('/tmp/repfusion_bomb', 'w'))
-
-
 def test_code_in_a_checkpoint_is_not_run(vae, tmp_path):
-    path = tmp_path / 'sit.pt'
+    path, mark = tmp_path / 'sit.pt', tmp_path / 'ran'
+
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (mark,)
+
     torch.save({'x_embedder.proj.weight': Bomb()}, path)
     with pytest.raises(ValueError, match='nothing in it was run'):
         SiTTeacher(str(path), vae)
+    assert not mark.exists()
 
 
 @pytest.fixture

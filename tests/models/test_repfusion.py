@@ -124,6 +124,7 @@ def test_one_student_feature_meets_all_layers(pipeline_folder):
     layers = ['down_blocks.0', 'mid_block.resnets.0', MIDDLE]
     teacher = {'type': 'DiffusersTeacher', 'pretrained': pipeline_folder, 'layers': layers}
     model = build(pipeline_folder, teacher=teacher)
+    assert len(model.map_sizes) == 1
     losses = model(**model.data_preprocessor(batch(), training=True), mode='loss')
     named = {f'loss_distill_{layer.replace(".", "_")}' for layer in layers}
     assert named <= set(losses)

@@ -11,7 +11,7 @@ import torch
 from mmcls import demo
 from mmcls.apis.jobs import Job, in_order
 from mmcls.demo import faces
-from mmcls.demo.report import Comparison
+from mmcls.demo.comparison import Comparison
 from mmcls.engine.launch import apply_cfg_options
 from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope

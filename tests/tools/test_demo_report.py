@@ -1,5 +1,6 @@
 """What the demo reports: starts compared at the learning rates that validation chose."""
 
+import csv
 import json
 from dataclasses import replace
 from statistics import stdev
@@ -7,7 +8,7 @@ from statistics import stdev
 import pytest
 from mmcls.apis.jobs import Job
 from mmcls.demo import report as demo_report
-from mmcls.demo.report import Comparison
+from mmcls.demo.comparison import Comparison
 
 
 @pytest.fixture
@@ -91,11 +92,12 @@ def test_a_first_table_is_of_validation_images(comparison):
 
 def test_raw_rows_are_those_that_ran(comparison, tmp_path):
     demo_report.write([comparison], tmp_path, 'made')
-    header, *rows = (tmp_path / 'rows_made.csv').read_text().splitlines()
-    assert header == 'task,start,labels,learning_rate,seed,validation,test'
+    with open(tmp_path / 'rows_made.csv', newline='') as file:
+        header, *rows = csv.reader(file)
+    assert header == ['task', 'start', 'labels', 'learning_rate', 'seed', 'validation', 'test']
     assert len(rows) == 3 * (2 * 2 + 1)  # starts, rates and tuning seeds, and the last seed at the chosen rate
-    assert 'NME,"REINFORCE",20,0.2,2,7.0,8.5' in rows
-    assert 'NME,"scratch, one",20,0.2,0,30.0,' in rows
+    assert ['NME', 'REINFORCE', '20', '0.2', '2', '7.0', '8.5'] in rows
+    assert ['NME', 'scratch, one', '20', '0.2', '0', '30.0', ''] in rows
 
 
 def test_starts_may_lack_numbers_of_labels(comparison, tmp_path):

@@ -211,6 +211,23 @@ def test_images_may_come_and_go_whatever_the_batch(photos, pipeline_folder, tmp_
     assert [batch(count) for count in (10, 9, 30)] == [10, 9, 9]  # what was begun with a batch keeps it where it can
 
 
+@pytest.mark.parametrize('policy', ['fixed', 'reinforce'])
+def test_labelled_images_measure_the_student(policy, photos, pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmcls.apis.distill.run_steps', lambda *_: None)
+    labelled = tmp_path / 'labelled'
+    for label, name in enumerate(('Anna B', 'Carl')):
+        (labelled / name).mkdir(parents=True)
+        for index in range(2):
+            (labelled / name / f'{index}.jpg').write_bytes((photos / name / f'{label + index}.jpg').read_bytes())
+    more = ['--policy', policy, '--val', str(labelled)]
+    code, output = run_tool('distill_folder.py', *arguments(photos, tmp_path / 'out', pipeline_folder, *more))
+    assert code == 0, output
+    hooks = Config.fromfile(tmp_path / 'out/distill.py').custom_hooks
+    expected = ['TimestepHistogramHook', 'FeaturePictureHook'] if policy == 'reinforce' else []
+    assert [hook.type for hook in hooks] == [*expected, 'StudentQualityHook']
+    assert hooks[-1].folder == str(labelled)
+
+
 @pytest.mark.parametrize('classes', [True, False])
 def test_a_policy_is_rewarded_by_classes_or_by_agreement(photos, pipeline_folder, tmp_path, classes, monkeypatch):
     monkeypatch.setattr('mmcls.apis.distill.run_steps', lambda *_: None)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 FOLDER = DATA_ROOT / 'cifar10_few_labels'
 NUM_TRAIN, NUM_VAL, NUM_SHORT_VAL, NUM_TEST = 4500, 500, 100, 1000  # of each class
 LABEL_COUNTS, NUM_SUBSETS = (250, 1000, 4000, 45000), 5
+WHOLE = f'train_{LABEL_COUNTS[-1]}_0'
 FIXED_FROM = 4000  # labels on, a subset is the same for every K
 LISTS = ('val', 'val_1000', 'test', *(f'train_{count}_{k}' for count in LABEL_COUNTS for k in range(NUM_SUBSETS)))
 
@@ -88,13 +89,16 @@ def write_folder(folder: Path, images: Path | None) -> None:
         raise DataError(f'{folder} is not complete, or holds something else. Remove it, or give a folder of its own.')
     partial = folder.with_name(folder.name + '.partial')
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    if images:
-        (partial / 'images').symlink_to(images.resolve())
-    else:
-        write_images(partial / 'images')
-    write_lists(read_images(partial / 'images'), partial / 'meta')
-    partial.rename(folder)
+    try:
+        partial.mkdir(parents=True)
+        if images:
+            (partial / 'images').symlink_to(images.resolve())
+        else:
+            write_images(partial / 'images')
+        write_lists(read_images(partial / 'images'), partial / 'meta')
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def find_problems(folder: Path) -> list[str]:
@@ -103,7 +107,7 @@ def find_problems(folder: Path) -> list[str]:
         return [f'meta: lists are missing: {first(missing)}']
     names = [
         line.split()[0]
-        for name in ('train_45000_0', 'val', 'test')
+        for name in (WHOLE, 'val', 'test')
         for line in (folder / 'meta' / f'{name}.txt').read_text().splitlines()
     ]
     if missing := [name for name in names if not os.path.isfile(folder / 'images' / name)]:
@@ -114,6 +118,8 @@ def find_problems(folder: Path) -> list[str]:
 def main() -> None:
     args = parse_args(__doc__, FOLDER, images='another copy of CIFAR-10, as {train,test}/<class>/*')
     problems = find_problems(args.folder)
+    if not problems and args.images and (args.folder / 'images').resolve() != args.images.resolve():
+        raise DataError(f'{args.folder} is of other images than {args.images}. Remove it, or give another folder.')
     if problems and not args.check:
         write_folder(args.folder, args.images)
         problems = find_problems(args.folder)

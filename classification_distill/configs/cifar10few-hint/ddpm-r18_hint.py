@@ -2,6 +2,7 @@
 _base_ = [
     '../_base_/models/ddpm-cifar10-32.py',
     '../_base_/datasets/cifar10few_b64.py',
+    '../_base_/schedules/adamw_200e.py',
     '../_base_/default_runtime.py',
 ]
 work_dir = 'work_dirs/cifar10few-hint/ddpm-r18_hint'
@@ -14,9 +15,6 @@ model = dict(
     feature_cache=dict(views=4))
 
 train_dataloader = dict(drop_last=True)
-train_cfg = dict(by_epoch=True, max_epochs=200)
 val_dataloader = val_evaluator = val_cfg = test_dataloader = test_evaluator = test_cfg = None
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4))
-param_scheduler = dict(type='CosineAnnealingLR', T_max=200, convert_to_iter_based=True)
 custom_hooks = [dict(type='TimestepHistogramHook', interval=100)]
 default_hooks = dict(checkpoint=dict(interval=10))

@@ -1,6 +1,10 @@
 # SimCLR of MMPretrain ("A Simple Framework for Contrastive Learning of Visual Representations", Chen et al., ICML
 # 2020), as for CIFAR-10 in its appendix B.9: what images teach without a diffusion model.
-_base_ = ['../_base_/datasets/cifar10few_b64.py', '../_base_/default_runtime.py']
+_base_ = [
+    '../_base_/datasets/cifar10few_b64.py',
+    '../_base_/schedules/adamw_200e.py',
+    '../_base_/default_runtime.py',
+]
 
 model = dict(
     type='SimCLR',
@@ -23,7 +27,4 @@ data_preprocessor = dict(
     ])
 
 train_dataloader = dict(batch_size=256, drop_last=True)
-train_cfg = dict(by_epoch=True, max_epochs=200)
 val_dataloader = val_evaluator = val_cfg = test_dataloader = test_evaluator = test_cfg = None
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4))
-param_scheduler = dict(type='CosineAnnealingLR', T_max=200, convert_to_iter_based=True)

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -16,13 +16,17 @@ from ..datasets.image_folder import load_classes
 from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
 from ..files import write_text
-from .folder_config import CONFIG, RECIPE, TREE, WORK_DIR, Settings, config_text
+from ..models.teachers import BaseTeacher
+from .folder_config import CONFIG, POLICIES, RECIPE, TREE, WORK_DIR, Settings, config_text
 from .folder_images import IMAGES, FolderImages, list_images
 from .networks import Network, describe_student
 from .publish import publish
 from .report import report
 from .steps import Step, Training, run_steps
 from .teacher import describe_teacher
+
+# The U-Nets that the recipe was found on.
+OF_THE_RECIPE = ('DiffusersTeacher', 'ADMTeacher', 'LatentTeacher')
 
 
 def distill(
@@ -106,6 +110,8 @@ def _check(settings: Settings) -> None:
     for name, least in (('gpus', 1), ('epochs', 1), ('batch_size', 2), ('workers', 0)):
         if (value := getattr(settings, name)) < least:
             raise UnusableInputError(f'{name}={value}: at least {least} is needed.')
+    if settings.policy not in POLICIES:
+        raise UnusableInputError(f'policy={settings.policy!r}: expected one of {", ".join(POLICIES)}.')
     if settings.val:
         load_classes(settings.val, 8)
     if not settings.folder.is_dir():
@@ -140,33 +146,31 @@ def _look_at_networks(
     """Build teacher and student, and settle the size of the images, the layers and how they are compared."""
     try:
         described = describe_teacher(source, variant) | {'noise': 'forward'}
-        candidates = [({'layers': layers}, None)] if layers else [*_recipes(described), ({}, None)]
-        for options, losses in candidates:  # noqa: B007, used below
-            try:
-                teacher = MODELS.build(described | options)
-                size = settings.image_size or teacher.sample_size[0]
-                student = describe_student(name, len(teacher.layers), size)
-                break
-            except ValueError:  # of a recipe for other teachers or students
-                if options is candidates[-1][0]:
-                    raise
+        losses = None
+        if not layers and described['type'] in OF_THE_RECIPE:
+            recipe = load_config(RECIPE).model
+            with suppress(ValueError):  # the teacher has no such layers, or the student not as many maps
+                teacher, student = _build_pair(described | {'layers': recipe.teacher.layers}, name, settings.image_size)
+                losses = [dict(loss) for loss in recipe.distill_loss]
+        if losses is None:
+            options = {'layers': layers} if layers else {}
+            teacher, student = _build_pair(described | options, name, settings.image_size)
+            losses = [{'type': 'HintLoss'}] * len(teacher.layers)
     except (OSError, ValueError) as error:
         raise UnusableInputError(str(error)) from error
-    settings.image_size = size
+    settings.image_size = settings.image_size or teacher.sample_size[0]
     settings.timestep = _choose_timestep(settings.timestep, teacher.num_timesteps)
     layers = ', '.join(f'{name} ({c} channels, stride {s})' for name, (c, s) in teacher.feature_info.items())
     print(f'{source}: {described["type"]}, {teacher.sample_size[0]} px, layers {layers}', flush=True)
     maps = ', '.join('x'.join(map(str, shape)) for shape in student.shapes)
     print(f'{name}: {student.backbone["type"]}, {settings.image_size} px, maps {maps}', flush=True)
-    losses = losses or [{'type': 'HintLoss'}] * len(teacher.layers)
     return described | {'layers': list(teacher.layers)}, losses, student
 
 
-def _recipes(teacher: dict) -> Iterator[tuple[dict, list[dict]]]:
-    """Layers and losses of the recipe, for the teachers that are the U-Nets that it was found on."""
-    if teacher['type'] in ('DiffusersTeacher', 'ADMTeacher', 'LatentTeacher'):
-        recipe = load_config(RECIPE).model
-        yield {'layers': recipe.teacher.layers}, [dict(loss) for loss in recipe.distill_loss]
+def _build_pair(teacher: dict, student: str, size: int | None) -> tuple[BaseTeacher, Network]:
+    """A teacher, and a student that gives as many maps as it has layers."""
+    built = MODELS.build(teacher)
+    return built, describe_student(student, len(built.layers), size or built.sample_size[0])
 
 
 def _choose_timestep(given: int | None, num_timesteps: int) -> int:

@@ -11,6 +11,7 @@ TREE = ROOT / 'classification_distill'
 CONFIG = 'distill.py'
 RECIPE = TREE / 'configs/_base_/recipes/middle_and_decoder.py'
 WORK_DIR = 'distillation'
+POLICIES = ('fixed', 'uniform', 'reinforce')
 
 
 @dataclass
@@ -20,15 +21,15 @@ class Settings:
     Attributes:
         folder: Folder of the images.
         out: Folder of the results.
-        policy: ``'fixed'``, ``'uniform'`` or ``'reinforce'``.
+        policy: One of ``POLICIES``.
         gpus: GPUs; without GPUs, processes.
         epochs: Length of the training.
         image_size: Side of the student's images in pixels.
         batch_size: Images of a process.
+        workers: Data workers of a process.
         val: Folder of labelled images on which the student is measured.
         timestep: Of the policy ``'fixed'``.
-        fitted_batch_size: The same, or all images where there are fewer.
-        workers: Data workers of a process.
+        fitted_batch_size: ``batch_size``, or all images where there are fewer.
     """
 
     folder: Path

@@ -1,21 +1,18 @@
 """The images of a folder: which can be read, and of which class each is."""
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..datasets.image_files import SUFFIXES, is_hidden, look_at
+from ..datasets.image_files import SUFFIXES, FoundFiles, find_images, look_at
 from ..errors import UnusableInputError
 from ..files import write_text
 
 IMAGES = 'images.json'
 RECORD = 'files.jsonl'
-# Of kinds that cannot be read.
-OTHERS = ('.heic', '.heif', '.jxl', '.svg', '.ico', '.tga', '.psd', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raw')
 NAMED = 5  # files that a message names
 
 
@@ -37,15 +34,6 @@ class FolderImages:
     annotations: str
 
 
-@dataclass
-class _Found:
-    """Names below the folder, relative to it."""
-
-    images: list[str] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-
-
 def list_images(folder: Path, out: Path, with_classes: bool, begun: bool = False) -> FolderImages:
     """Decode every image below ``folder``.
 
@@ -61,7 +49,7 @@ def list_images(folder: Path, out: Path, with_classes: bool, begun: bool = False
     Raises:
         UnusableInputError: When there are no images, one lies in no class, or the classes of a begun training changed.
     """
-    found = _find(folder, out)
+    found = find_images(folder, out)
     if not found.images:
         raise UnusableInputError(
             f'{folder} holds no images: expected files that end in {" ".join(SUFFIXES)}, at any depth'
@@ -92,32 +80,7 @@ def list_images(folder: Path, out: Path, with_classes: bool, begun: bool = False
     return FolderImages(len(readable), classes, notes, f'{{"metainfo": {metainfo}, "data_list": [\n{lines}\n]}}\n')
 
 
-def _find(folder: Path, out: Path) -> _Found:
-    """Image files below ``folder``; those below ``out`` are results.
-
-    Links to folders are followed, but not into one that the link lies in, where it would go on for ever.
-    """
-    found = _Found()
-    above = {str(folder): {folder.resolve()}}  # of each folder to be walked: itself and those it lies in, without links
-    for root, directories, files in os.walk(folder, followlinks=True):
-        path, inside = above.pop(root), Path(root).relative_to(folder)
-        hidden = [name for name in directories if is_hidden(name)]
-        found.hidden += [f'{(inside / name).as_posix()}/' for name in hidden]
-        real = {name: Path(root, name).resolve() for name in directories if name not in hidden}
-        directories[:] = sorted(name for name in real if real[name] not in {out, *path})
-        above.update({os.path.join(root, name): path | {real[name]} for name in directories})
-        for file in files:
-            name, end = (inside / file).as_posix(), os.path.splitext(file)[1].lower()
-            if end in SUFFIXES:
-                (found.hidden if is_hidden(file) else found.images).append(name)
-            elif end in OTHERS:
-                found.others.append(name)
-    for names in (found.images, found.hidden, found.others):
-        names.sort()
-    return found
-
-
-def _notes_on_names(found: _Found) -> list[str]:
+def _notes_on_names(found: FoundFiles) -> list[str]:
     notes = []
     if found.hidden:
         notes.append(f'{len(found.hidden):,} hidden files and folders are left out: {_first(found.hidden)}')

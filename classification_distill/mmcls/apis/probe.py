@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..engine.representation import linear_classifier
 from ..errors import UnusableInputError
 from ..models.images import as_batch, check_diffusion_range
 from ..models.teachers import BaseTeacher
@@ -103,14 +104,12 @@ def fit_probes(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> dict[str, float]:
     """Test accuracy in % of a linear and of a 10-nearest-neighbour (cosine) probe on standardised features."""
-    from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     neighbors = KNeighborsClassifier(min(10, len(train)), metric='cosine')
-    probes = {'linear': LogisticRegression(C=0.1, max_iter=2000), 'knn': neighbors}
+    probes = {'linear': linear_classifier(), 'knn': make_pipeline(StandardScaler(), neighbors)}
     return {
-        name: round(100 * make_pipeline(StandardScaler(), fit).fit(train, train_labels).score(test, test_labels), 2)
-        for name, fit in probes.items()
+        name: round(100 * probe.fit(train, train_labels).score(test, test_labels), 2) for name, probe in probes.items()
     }

@@ -16,7 +16,7 @@ from ..weights import CheckpointError, load_checkpoint
 
 
 def describe_teacher(source: str, variant: str | None = None) -> dict:
-    """Config of the teacher that reads a guided-diffusion checkpoint, a pipeline's folder or a model of the hub.
+    """Config of the teacher that reads a checkpoint, a pipeline's folder or a model of the hub.
 
     Raises:
         FileNotFoundError: When there is no such thing.
@@ -53,7 +53,7 @@ def load_teacher(
     """Load a frozen diffusion model whose features can be read.
 
     Args:
-        source: Model of the hub, folder of a diffusers pipeline, or guided-diffusion checkpoint.
+        source: Model of the hub, folder of a diffusers pipeline, or checkpoint of guided-diffusion, SiT or REPA.
         layers: Names of the network's modules to read; by default the last of its middle, or what the literature found
             best for its family. ``'blocks'`` for every residual or transformer block.
         variant: Of a guided-diffusion checkpoint whose name does not tell it: 64, 128, 256, 256-uncond, 512, FILE.json.

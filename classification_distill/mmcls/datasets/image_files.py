@@ -1,5 +1,7 @@
-"""What of an image file the training would see, and what it would not."""
+"""The image files of a folder, and what of each the training would see and what it would not."""
 
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -10,9 +12,45 @@ SUFFIXES = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.jp2', '.png', '.bmp', '.dib', '.webp', '.avif', '.gif'),
     *('.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm'),
 )
+# Of kinds that cannot be read.
+OTHERS = ('.heic', '.heif', '.jxl', '.svg', '.ico', '.tga', '.psd', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raw')
 EIGHT_BITS = ('.jpg', '.jpeg', '.jpe', '.jfif')  # and no alpha
 SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', '#recycle', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
 DARK = 32  # of 255: no more is left where the upper bits of larger numbers are empty
+
+
+@dataclass
+class FoundFiles:
+    """Names below the folder, relative to it."""
+
+    images: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+def find_images(folder: Path, out: Path | None = None) -> FoundFiles:
+    """Image files below ``folder``; those below ``out`` are results.
+
+    Links to folders are followed, but not into one that the link lies in, where it would go on for ever.
+    """
+    found = FoundFiles()
+    above = {str(folder): {folder.resolve()}}  # of each folder to be walked: itself and those it lies in, without links
+    for root, directories, files in os.walk(folder, followlinks=True):
+        path, inside = above.pop(root), Path(root).relative_to(folder)
+        hidden = [name for name in directories if is_hidden(name)]
+        found.hidden += [f'{(inside / name).as_posix()}/' for name in hidden]
+        real = {name: Path(root, name).resolve() for name in directories if name not in hidden}
+        directories[:] = sorted(name for name in real if real[name] not in {out, *path})
+        above.update({os.path.join(root, name): path | {real[name]} for name in directories})
+        for file in files:
+            name, end = (inside / file).as_posix(), os.path.splitext(file)[1].lower()
+            if end in SUFFIXES:
+                (found.hidden if is_hidden(file) else found.images).append(name)
+            elif end in OTHERS:
+                found.others.append(name)
+    for names in (found.images, found.hidden, found.others):
+        names.sort()
+    return found
 
 
 def look_at(path: Path) -> tuple[str, str]:

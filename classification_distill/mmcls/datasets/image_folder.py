@@ -1,6 +1,5 @@
 """Images of a folder, decoded to squares of one size."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import UnusableInputError
-from .image_files import SUFFIXES, is_hidden
+from .image_files import find_images
 
 
 class ImageFiles(Dataset):
@@ -26,12 +25,7 @@ class ImageFiles(Dataset):
         if not folder.is_dir():
             raise UnusableInputError(f'There is no folder {str(folder)!r}.')
         self.folder, self.size = folder, size
-        self.names = []
-        for root, folders, names in os.walk(folder):
-            folders[:] = [name for name in folders if not is_hidden(name)]  # is where os.walk goes on
-            images = [name for name in names if name.lower().endswith(SUFFIXES) and not is_hidden(name)]
-            self.names += [os.path.relpath(os.path.join(root, name), folder) for name in images]
-        self.names.sort()
+        self.names = find_images(folder).images
         if not self.names:
             raise UnusableInputError(f'There are no images in {folder}.')
 
@@ -62,12 +56,14 @@ def load_classes(folder: Path, size: int) -> tuple[Tensor, Tensor, list[str]]:
         tuple: Bytes ``(N, 3, size, size)``, RGB; classes ``(N,)``; and the classes' names.
 
     Raises:
-        UnusableInputError: When there are fewer than two classes, or fewer than two images of one.
+        UnusableInputError: When an image cannot be read, or there are fewer than two classes, or two images of one.
     """
     files = ImageFiles(folder, size)
-    read = [(name, image) for name, image in (files[i] for i in range(len(files))) if image is not None]
-    classes = sorted({name.partition(os.sep)[0] for name, _ in read if os.sep in name})
-    pairs = [(classes.index(name.partition(os.sep)[0]), image) for name, image in read if os.sep in name]
+    read = [(name, image) for name, image in (files[i] for i in range(len(files))) if '/' in name]
+    if broken := [name for name, image in read if image is None]:
+        raise UnusableInputError(f'{folder}: {broken[0]} cannot be read; mend it, or take it away.')
+    classes = sorted({name.partition('/')[0] for name, _ in read})
+    pairs = [(classes.index(name.partition('/')[0]), image) for name, image in read]
     counts = [sum(label == index for label, _ in pairs) for index in range(len(classes))]
     if len(classes) < 2 or min(counts) < 2:
         found = ', '.join(f'{name}: {count}' for name, count in zip(classes, counts, strict=True)) or 'no subfolders'

@@ -17,6 +17,7 @@ from ..apis.jobs import Job, in_order, run_jobs
 from ..configs import ROOT
 from ..errors import UnusableInputError
 from . import cifar10, digits, faces, pictures, report
+from .comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,13 @@ PARTS = {
         digits.QUICK,
         'A small diffusion model is trained on 1,000 handwritten digits without labels. Students learn from it, at '
         'timesteps that a policy chooses. Then they are fine-tuned with 20 labels, two of each digit, and so are the '
-        'same networks from scratch. On 2 cores the first table comes after some 4 minutes, the last after 10.',
+        'same networks from scratch. On 2 cores the first table comes after some 6 minutes, the last after 10.',
     ),
-    'digits few': Part(digits, digits.FEW, 'The same with 10, 20 and 100 labels, and a fixed timestep: 20 minutes.'),
+    'digits few': Part(
+        digits,
+        digits.FEW,
+        'The same with 10, 20 and 100 labels, and a fixed timestep: half an hour or more on 2 cores.',
+    ),
     'digits full': Part(
         digits, digits.FULL, 'All policies, averages and maps, 50 to 1,000 labels: an hour and a half.'
     ),
@@ -52,7 +57,7 @@ PARTS = {
         cifar10,
         cifar10.Part(),
         'Students of a diffusion model of CIFAR-10, by the paper and by the recipe, beside SimCLR, BYOL and scratch, '
-        'fine-tuned with few labels: three hours, on 2 cores narrow and on 4,000 images, on a GPU at full size.',
+        'fine-tuned with few labels: some hours, on 2 cores narrow and on 4,000 images, on a GPU at full size.',
     ),
     'faces': Part(faces, faces.QUICK, 'Face parsing and landmarks with 20 drawn faces: some hours on 2 cores.'),
     'faces full': Part(faces, faces.FULL, 'Face parsing and landmarks, 20 to 900 faces: many hours on 2 cores.'),
@@ -84,7 +89,7 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
     subprocess.run([sys.executable, ROOT / 'tools/prepare_data' / domain.DATA_SCRIPT, *arguments], check=True)
     comparisons = domain.plan(replace(settings, teacher=teacher) if teacher else settings)
 
-    def run(stage: Callable[[report.Comparison], Iterable[Job]]) -> None:
+    def run(stage: Callable[[Comparison], Iterable[Job]]) -> None:
         run_jobs(in_order([job for comparison in comparisons for job in stage(comparison)]), _num_parallel())
 
     run(lambda comparison: comparison.tuning)

@@ -1,7 +1,7 @@
 """The demo on CIFAR-10: real images of which few have labels, and what else one could start from.
 
-All starts see the same unlabelled images: SimCLR and BYOL for the processor time of a distillation with the features
-that it reads; students of the diffusion model by the paper's settings and by the recipe.
+All starts see the same unlabelled images: SimCLR and BYOL, for no less time than a distillation with the features that
+it reads; students of the diffusion model, by the paper's settings and by the recipe.
 """
 
 from dataclasses import dataclass
@@ -12,21 +12,15 @@ import torch
 
 from ..apis.jobs import Job
 from ..configs import ROOT
-from .report import Comparison
+from .comparison import SCRATCH, Comparison
 
 WORK_DIR = ROOT / 'work_dirs' / 'demo' / 'cifar10'
 DATA_SCRIPT = 'cifar10_few_labels.py'
-TEACHER = 'google/ddpm-cifar10-32'
 FINETUNE = 'configs/baseline/r18_b64_cifar10few_finetune'
 HINT = 'configs/cifar10few-hint/ddpm-r18_hint'
 RATES = (0.01, 0.03, 0.08)  # learning rates of fine-tuning to choose from, for each start and number of labels
 NUM_SEEDS = 5
 GRID = '[0,60,200,500]'  # timesteps that REINFORCE chooses among, so that what it chose can be kept
-SCRATCH = {
-    "scratch, MMPretrain's initialisation": {},
-    # ResNet sets the last norm of each block to zero unless it is told not to.
-    "scratch, torch's initialisation": {'model.backbone.init_cfg': None, 'model.backbone.zero_init_residual': False},
-}
 RECIPE = 'RepFusion, recipe'
 
 
@@ -40,7 +34,7 @@ class Size:
         label_counts: Numbers of labels with which all starts are fine-tuned; with all of ``unlabelled``, some are.
         epochs: Of a distillation.
         views: Fixed views of each image whose features are kept.
-        simclr_epochs: Of SimCLR, for the time of a distillation.
+        simclr_epochs: Of SimCLR, which should take no less time than a distillation.
         byol_epochs: Of BYOL, likewise.
         iterations: Of a fine-tuning.
         validation: List of the images that choose.
@@ -179,4 +173,5 @@ def has_bfloat16() -> bool:
     """Whether this machine computes in bfloat16 faster than in float32."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu.get_capabilities().get('amx_bf16'))
+    capabilities = getattr(torch.cpu, 'get_capabilities', dict)()  # older torch does not tell
+    return bool(capabilities.get('amx_bf16'))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..apis.jobs import Job
 from ..configs import ROOT
-from .report import Comparison
+from .comparison import SCRATCH, Comparison
 
 WORK_DIR = ROOT / 'work_dirs' / 'demo'
 DATA_SCRIPT = 'digits.py'
@@ -45,15 +45,6 @@ _REWARDS = {
     'minus least-squares residual': (f'{HINT}_least_squares', {}),
     'agreement of views, no labels': (f'{HINT}_agreement', {}),
     'none (uniform t)': (f'{HINT}_uniform', {}),
-}
-# How a start that is not distilled is initialised: name -> --cfg-options.
-SCRATCH = {
-    "scratch, MMPretrain's initialisation": {},
-    # ResNet sets the last norm of each block to zero unless it is told not to.
-    "scratch, torch's initialisation": {
-        'model.backbone.init_cfg': None,
-        'model.backbone.zero_init_residual': False,
-    },
 }
 
 

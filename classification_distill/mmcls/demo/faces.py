@@ -8,7 +8,7 @@ import numpy as np
 
 from ..apis.jobs import Job
 from ..configs import ROOT
-from .report import Comparison
+from .comparison import Comparison
 
 WORK_DIR = ROOT / 'work_dirs' / 'demo' / 'faces'
 DATA_SCRIPT = 'demo_faces.py'

@@ -17,7 +17,7 @@ from ..apis.jobs import Test
 from ..configs import ROOT
 from ..engine import prepare_config
 from ..weights import load_completely
-from .report import Comparison
+from .comparison import Comparison
 
 COLUMNS = 12
 RIGHT, WRONG = '#d8d8d8', '#d62728'

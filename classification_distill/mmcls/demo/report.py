@@ -1,9 +1,8 @@
 """The demo's tables, figure and closing sentences."""
 
+import csv
+import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -12,134 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..apis.jobs import Job, Test
+from ..apis.jobs import Job
 from ..files import write_text
 from ..visualization.timesteps import draw_through_training, read_histogram, shares_of
+from .comparison import NUM_TUNING_SEEDS, Comparison
 
-NUM_TUNING_SEEDS = 2
 ROW = ('task', 'start', 'labels', 'learning_rate', 'seed', 'validation', 'test')
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Runs of one task that differ in their start.
-
-    The protocol of every table of the project: for each start and number of labels the learning rate is chosen among
-    the same few by the mean metric of the first seeds on validation images, and only that rate's runs, of all seeds,
-    see the test images, once. A start is compared with the scratch that is best on validation images, seed by seed.
-
-    Attributes:
-        title: The task's metric and unit.
-        metric: Key of the metric in the logs, of validation and of test images.
-        jobs: Run of ``(start, number of labels, learning rate, seed)``; those of ``tuning`` and ``chosen`` are needed.
-            Not every start needs every number of labels; scratch does.
-        checkpoint: Name of the file that each run ends with.
-        factor: From the logged metric to the unit in ``title``.
-        higher_is_better: Whether a higher metric is better.
-        recipe: The start that is compared with all others, too.
-    """
-
-    title: str
-    metric: str
-    jobs: dict[tuple[str, int, float, int], Job]
-    checkpoint: str
-    factor: float = 1
-    higher_is_better: bool = True
-    recipe: str | None = None
-
-    @property
-    def pairs(self) -> list[tuple[str, int]]:
-        """Each start with each of its numbers of labels."""
-        return list(dict.fromkeys((start, labels) for start, labels, *_ in self.jobs))
-
-    @property
-    def starts(self) -> list[str]:
-        return list(dict.fromkeys(start for start, _ in self.pairs))
-
-    @property
-    def policy_start(self) -> str | None:
-        """The last start for which a policy that learns chose the timesteps."""
-        return next((start for start in reversed(self.starts) if 'REINFORCE' in start), None)
-
-    def starts_with(self, labels: int) -> list[str]:
-        return [start for start, count in self.pairs if count == labels]
-
-    @property
-    def scratches(self) -> list[str]:
-        return [start for start in self.starts if start.startswith('scratch')]
-
-    @property
-    def label_counts(self) -> list[int]:
-        return list(dict.fromkeys(labels for _, labels in self.pairs))
-
-    @property
-    def rates(self) -> list[float]:
-        return list(dict.fromkeys(rate for *_, rate, _ in self.jobs))
-
-    @property
-    def seeds(self) -> list[int]:
-        return list(dict.fromkeys(seed for *_, seed in self.jobs))
-
-    @property
-    def tuning(self) -> list[Job]:
-        """The runs that choose learning rates."""
-        return [job for (*_, seed), job in self.jobs.items() if seed in self.seeds[:NUM_TUNING_SEEDS]]
-
-    @property
-    def chosen(self) -> list[Job]:
-        """The runs at the chosen learning rates; available once those of ``tuning`` are done."""
-        return [job for (start, labels, rate, _), job in self.jobs.items() if rate == self.rate(start, labels)]
-
-    @cached_property
-    def validation(self) -> dict[tuple[str, int, float], float]:
-        """Mean over the tuning seeds of the metric on validation images."""
-        seeds = self.seeds[:NUM_TUNING_SEEDS]
-        keys = product(self.pairs, self.rates)
-        return {
-            (*pair, rate): mean(self.jobs[*pair, rate, seed].metric(self.metric) for seed in seeds)
-            for pair, rate in keys
-        }
-
-    def rate(self, start: str, labels: int) -> float:
-        """The learning rate that is best on validation images."""
-        return self._best(self.rates, lambda rate: self.validation[start, labels, rate])
-
-    def strongest_scratch(self, labels: int) -> str:
-        """The start from scratch that is best on validation images, each at its best learning rate."""
-        return self._best(self.scratches, lambda start: self.validation[start, labels, self.rate(start, labels)])
-
-    def _best(self, candidates: list, score: Callable):
-        return (max if self.higher_is_better else min)(candidates, key=score)
-
-    @cached_property
-    def tests(self) -> dict[tuple[str, int, int], Test]:
-        """Test of each start at its learning rate; available once those of ``tuning`` are done."""
-        return {
-            (*pair, seed): self._test(self.jobs[*pair, self.rate(*pair), seed])
-            for pair, seed in product(self.pairs, self.seeds)
-        }
-
-    def _test(self, job: Job) -> Test:
-        work_dir, checkpoint = job.work_dir / 'test', job.work_dir / self.checkpoint
-        return Test(f'test, {job.name}', job.config, work_dir, job.options, (job,), job.tree, checkpoint)
-
-    def values(self, start: str, labels: int) -> list[float]:
-        """The metric of each seed on test images."""
-        return [self.factor * self.tests[start, labels, seed].metric(self.metric) for seed in self.seeds]
-
-    def distillations(self, start: str) -> list[Job]:
-        """The runs that distilled the students of a start."""
-        needs = [need for (other, *_), job in self.jobs.items() if other == start for need in job.needs]
-        return list({need.work_dir: need for need in needs}.values())
-
-    def difference(self, start: str, other: str, labels: int) -> tuple[float, float]:
-        """Mean difference of two starts on test images and its standard error.
-
-        The seeds are paired: both starts train on the same labels in the same order.
-        """
-        pairs = zip(self.values(start, labels), self.values(other, labels), strict=True)
-        differences = [value - reference for value, reference in pairs]
-        return mean(differences), stdev(differences) / len(differences) ** 0.5
 
 
 def write(comparisons: list[Comparison], folder: Path, name: str) -> str:
@@ -159,8 +36,9 @@ def write(comparisons: list[Comparison], folder: Path, name: str) -> str:
         paragraphs.insert(-len(comparisons[-1].label_counts), f'Figure: {figure}')
     text = '\n\n'.join(paragraphs)
     (folder / f'table_{name}.md').write_text(text + '\n')
-    rows = [row for comparison in comparisons for row in _rows(comparison)]
-    write_text(folder / f'rows_{name}.csv', ''.join(f'{",".join(map(str, row))}\n' for row in (ROW, *rows)))
+    rows = io.StringIO()
+    csv.writer(rows, lineterminator='\n').writerows([ROW, *(row for each in comparisons for row in _rows(each))])
+    write_text(folder / f'rows_{name}.csv', rows.getvalue())
     return f'\n{text}'
 
 
@@ -170,26 +48,25 @@ def preview(comparisons: list[Comparison]) -> str:
 
 
 def _validation_table(comparison: Comparison) -> str:
-    rows = [['start', *(f'{n:,} labels' for n in comparison.label_counts)]]
-    rows.append(['---'] * len(rows[0]))
-    for start in comparison.starts:
-        cells = []
-        for labels in comparison.label_counts:
-            if (start, labels) not in comparison.pairs:
-                cells.append('')
-                continue
-            rate = comparison.rate(start, labels)
-            cells.append(f'{comparison.factor * comparison.validation[start, labels, rate]:.1f} at {rate:g}')
-        rows.append([start, *cells])
-    title = comparison.title[0].upper() + comparison.title[1:]
+    def cell(start: str, labels: int) -> str:
+        rate = comparison.rate(start, labels)
+        return f'{comparison.factor * comparison.validation[start, labels, rate]:.1f} at {rate:g}'
+
     how = f'validation images, mean of {NUM_TUNING_SEEDS} seeds at the best of {len(comparison.rates)} learning rates'
-    return '\n'.join(
-        [
-            f'\n{title}, {how}; {len(comparison.seeds)} seeds on test images follow:',
-            '',
-            *(f'| {" | ".join(row)} |' for row in rows),
-        ]
-    )
+    rows = [[start, *_cells(comparison, start, cell)] for start in comparison.starts]
+    return '\n' + _markdown(comparison, f'{how}; {len(comparison.seeds)} seeds on test images follow', [], rows)
+
+
+def _cells(comparison: Comparison, start: str, cell: Callable[[str, int], str]) -> list[str]:
+    """A start's cells, one a number of labels; empty where it has no such runs."""
+    return [cell(start, n) if (start, n) in comparison.pairs else '' for n in comparison.label_counts]
+
+
+def _markdown(comparison: Comparison, how: str, columns: list[str], rows: list[list[str]]) -> str:
+    head = ['start', *(f'{n:,} labels' for n in comparison.label_counts), *columns]
+    title = comparison.title[0].upper() + comparison.title[1:]
+    lines = [f'| {" | ".join(row)} |' for row in (head, ['---'] * len(head), *rows)]
+    return '\n'.join([f'{title}, {how}:', '', *lines])
 
 
 def _describe(comparison: Comparison) -> list[str]:
@@ -207,20 +84,17 @@ def _rows(comparison: Comparison) -> Iterator[tuple]:
             continue
         values = (run and run.metric(comparison.metric) for run in (job, tested.get(key)))
         scaled = ('' if value is None else round(comparison.factor * value, 3) for value in values)
-        yield task, f'"{key[0]}"', *key[1:], *scaled
+        yield task, *key, *scaled
 
 
 def _table(comparison: Comparison) -> str:
-    counts = [f'{n:,} labels' for n in comparison.label_counts]
-    columns = ['start', *counts, 'last mean t', 'distillation, ms an iteration']
-    rows = [columns, ['---'] * len(columns)]
+    rows = []
     for start in comparison.starts:
-        cells = [_cell(comparison, start, n) if (start, n) in comparison.pairs else '' for n in comparison.label_counts]
         runs = comparison.distillations(start)
+        cells = _cells(comparison, start, lambda start, labels: _cell(comparison, start, labels))
         rows.append([start, *cells, _mean_metric(runs, 'timestep_mean'), _mean_metric(runs, 'time', 1000)])
-    title = comparison.title[0].upper() + comparison.title[1:]
     how = f'test images: mean (deviation) of {len(comparison.seeds)} seeds at the learning rate chosen on validation'
-    return '\n'.join([f'{title}, {how} images:', '', *(f'| {" | ".join(row)} |' for row in rows)])
+    return _markdown(comparison, f'{how} images', ['last mean t', 'distillation, ms an iteration'], rows)
 
 
 def _cell(comparison: Comparison, start: str, labels: int) -> str:

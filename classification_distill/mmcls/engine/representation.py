@@ -37,16 +37,21 @@ def linear_probe(features: Tensor, labels: Tensor, folds: int = 5) -> tuple[floa
     Returns:
         tuple: Accuracy in %, and its standard error; the folds are not quite independent, so that it is a little low.
     """
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     fewest = int(labels.bincount()[labels.unique()].min())
     splits = StratifiedKFold(max(2, min(folds, fewest)), shuffle=True, random_state=0)
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-    said = cross_val_predict(probe, features.float().numpy(), labels.numpy(), cv=splits)
+    said = cross_val_predict(linear_classifier(), features.float().numpy(), labels.numpy(), cv=splits)
     return _percent(float((said == labels.numpy()).mean()), len(labels))
+
+
+def linear_classifier():
+    """The scikit-learn model of every linear probe: a logistic regression on standardised features."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
 
 
 def effective_rank(features: Tensor) -> float:

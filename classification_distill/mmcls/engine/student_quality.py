@@ -11,6 +11,8 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
 from ..datasets.image_folder import load_classes
+from ..errors import UnusableInputError
+from ..models.classifiers import RepFusion
 from ..models.images import normalize
 from ..weights import unwrap
 from .representation import effective_rank, linear_probe, nearest_neighbours
@@ -34,7 +36,7 @@ class StudentQualityHook(Hook):
             measured in any case.
 
     Raises:
-        UnusableInputError: When the folder has no two classes of two images each.
+        UnusableInputError: When the folder has no two classes of two images each, or the model is no RepFusion.
     """
 
     priority = 'LOW'
@@ -46,13 +48,21 @@ class StudentQualityHook(Hook):
     @master_only
     def before_train(self, runner) -> None:
         model = unwrap(runner.model)
+        if not isinstance(model, RepFusion):
+            raise UnusableInputError(
+                f'StudentQualityHook measures the student of a RepFusion, and the model is a {type(model).__name__}.'
+            )
         self.by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         self.pixels, self.labels, classes = load_classes(Path(self.folder), model.image_size)
         runner.logger.info(
             f'The student is measured on {len(self.labels):,} images of {len(classes)} classes in {self.folder}.'
         )
-        if runner.iter:  # resumed: this was measured at the start
+
+    @master_only
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        if runner.iter:  # so also where the training is resumed, and this was measured at its start
             return
+        model = unwrap(runner.model)
         self._measure(runner, 'pixels', F.adaptive_avg_pool2d(self.pixels.float(), PIXELS).flatten(1))
         self._measure(runner, 'student', self._student_features(model))
         if model.teacher.class_conditioning.mode != 'true':

@@ -80,7 +80,7 @@ class BaseDistiller(BaseClassifier):
             ValueError: When the student gives more features than one and not as many as the teacher, or no maps; or
                 when there are not as many losses.
         """
-        student_features = one_for_each(student_features, teacher_channels)
+        given, student_features = student_features, one_for_each(student_features, teacher_channels)
         if len(student_features) != len(teacher_channels):
             raise UnusableInputError(
                 f'The student gives {len(student_features)} feature(s) and the teacher {len(teacher_channels)} '
@@ -96,7 +96,7 @@ class BaseDistiller(BaseClassifier):
                 "The student's maps are (N, h, w, C), as timm's Swin returns them; expected (N, C, h, w): write "
                 "backbone.type='TIMMFeatureMaps'."
             )
-        self.map_sizes = [tuple(feature.shape[2:]) for feature in student_features]
+        self.map_sizes = [tuple(feature.shape[2:]) for feature in given]
         losses = list(distill_loss) if isinstance(distill_loss, Sequence) else [distill_loss] * len(teacher_channels)
         if len(losses) != len(teacher_channels):
             raise UnusableInputError(

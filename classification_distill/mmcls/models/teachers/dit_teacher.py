@@ -9,8 +9,19 @@ from .latent_teacher import LatentDiffusionTeacher
 from .pipelines import load_pipeline
 
 
+class LatentTransformerTeacher(LatentDiffusionTeacher):
+    """A ``DiTTransformer2DModel``, told a class of its table, which ends with the one that stands for no class."""
+
+    last_layer = 'proj_out_2'
+
+    def class_embeddings(self, network: nn.Module) -> tuple[list[nn.Embedding], int]:
+        # diffusers gives each block a table of its own.
+        tables = [block.norm1.emb.class_embedder.embedding_table for block in network.transformer_blocks]
+        return tables, network.config.num_embeds_ada_norm
+
+
 @MODELS.register_module()
-class DiTTeacher(LatentDiffusionTeacher):
+class DiTTeacher(LatentTransformerTeacher):
     """A diffusion transformer on latents, such as ``facebook/DiT-XL-2-256``.
 
     "Scalable Diffusion Models with Transformers" (Peebles and Xie, ICCV 2023). Its table of classes ends with the one
@@ -26,17 +37,10 @@ class DiTTeacher(LatentDiffusionTeacher):
         ValueError: When it is no DiT, or as in ``BaseTeacher``.
     """
 
-    last_layer = 'proj_out_2'
-
     def __init__(self, pretrained: str, layers: Sequence[str] = ('transformer_blocks.13',), **options):
         networks = {'transformer': ('DiTTransformer2DModel', 'Transformer2DModel'), 'vae': 'AutoencoderKL'}
         pipeline = load_pipeline(pretrained, 'DiTPipeline', networks)
         super().__init__(as_trained(pipeline.transformer), pipeline.vae, pipeline.scheduler, layers, **options)
-
-    def class_embeddings(self, network: nn.Module) -> tuple[list[nn.Embedding], int]:
-        # diffusers gives each block a table of its own.
-        tables = [block.norm1.emb.class_embedder.embedding_table for block in network.transformer_blocks]
-        return tables, network.config.num_embeds_ada_norm
 
     def denoise(self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
         network(x, timestep=t, class_labels=class_labels)

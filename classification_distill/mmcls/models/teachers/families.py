@@ -2,7 +2,7 @@
 
 from ...errors import UnusableInputError
 from .pipelines import load_index
-from .text_to_image import FAMILIES
+from .text_to_image_families import FAMILIES
 
 #: Type of the teacher by ``_class_name`` of ``model_index.json``; of those with the same components, all.
 READERS = {

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 from torch import nn
@@ -55,9 +56,23 @@ class PipelineFiles:
     def component(self, name: str):
         """A model or scheduler of the pipeline, loaded by its class; text encoders in their stored precision."""
         library, kind = self.index[name]
-        options = {'dtype': 'auto'} if library == 'transformers' and name.startswith('text_encoder') else {}
-        module = __import__(library)
-        return getattr(module, kind).from_pretrained(self.folder(f'{name}/*'), subfolder=name, **options)
+        if library not in ('diffusers', 'transformers'):  # what is named is imported and called
+            raise UnusableInputError(
+                f'{self.pretrained}: its model_index.json asks for {library}.{kind} as {name}; expected a class of '
+                'diffusers or transformers.'
+            )
+        options = {'dtype': 'auto'} if library == 'transformers' else {}
+        return getattr(import_module(library), kind).from_pretrained(
+            self.folder(*self._files_of(name)), subfolder=name, **options
+        )
+
+    def _files_of(self, name: str) -> list[str]:
+        """Of a component's files, one copy of its weights: repositories hold several formats and precisions."""
+        names = [file for file in self._sizes if file.startswith(f'{name}/')]
+        weights = [file for file in names if file.endswith(('.safetensors', '.bin', '.msgpack', '.h5', '.onnx', '.pb'))]
+        safe = [file for file in weights if file.endswith('.safetensors')]
+        whole = [file for file in safe if not any(f'{variant}.' in file for variant in _VARIANTS[1:])]
+        return [file for file in names if file not in weights] + (whole or safe or weights)
 
     def denoiser(self) -> tuple[str, nn.Module]:
         """The denoiser's name, and itself without weights; what is no parameter, as tables of positions, is there."""
@@ -119,17 +134,13 @@ class PipelineFiles:
             f'{_STEM}.safetensors, found {", ".join(found) or "nothing"}.'
         )
 
-    def load(self, part: str, network: nn.Module) -> int:
-        """Read the parameters that ``network`` still has, in their stored precision, memory-mapped.
-
-        Returns:
-            int: The bytes that they take.
-        """
+    def load(self, part: str, network: nn.Module) -> None:
+        """Read the parameters that ``network`` still has, in their stored precision, memory-mapped."""
         from safetensors import safe_open
 
         needed = [name for name, _ in network.named_parameters()]
         files = self.weight_files(part, needed)
-        folder, read = self.folder(*files), 0
+        folder = self.folder(*files)
         for name, parameters in files.items():
             if name.endswith('.bin'):
                 state = load_checkpoint(folder / name, mmap=True)
@@ -138,6 +149,4 @@ class PipelineFiles:
                 with safe_open(folder / name, 'pt') as file:
                     held = {key: file.get_tensor(key) for key in parameters}
             network.load_state_dict(held, strict=False, assign=True)
-            read += sum(tensor.nbytes for tensor in held.values())
         network.requires_grad_(False)
-        return read

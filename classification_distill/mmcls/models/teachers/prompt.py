@@ -1,17 +1,77 @@
 """What a text-to-image pipeline tells its denoiser for a prompt, asked of the pipeline itself, and kept in a file."""
 
+import fcntl
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ...files import written_whole
+from .pipeline_files import PipelineFiles
+from .text_to_image_families import Family
 
 CACHE = '~/.cache/repfusion/prompts'
+_NOT_NEEDED = ('safety_checker', 'feature_extractor', 'image_encoder', 'watermarker')
+
+
+def ask(
+    files: PipelineFiles,
+    family: Family,
+    components: dict[str, nn.Module],
+    network: nn.Module,
+    size: tuple[int, int],
+    prompt: str,
+) -> dict[str, object]:
+    """What a pipeline tells its denoiser for a prompt, by name; dicts within as ``outer/inner``.
+
+    Args:
+        files: The pipeline.
+        family: Its family.
+        components: Its denoiser, without weights, and its autoencoder.
+        network: The denoiser.
+        size: Height and width of the images.
+        prompt: The prompt.
+
+    Returns:
+        dict: Tensors and plain values; and ``first_timestep``, see ``record_arguments``.
+    """
+    import diffusers
+
+    call = {'prompt': prompt} | ({} if prompt else family.call(network))
+    left_out = () if prompt else family.left_out
+
+    def compute() -> dict[str, object]:
+        names = [name for name, entry in files.index.items() if name.startswith('text_encoder') and entry[0]]
+        encoders = {name: files.component(name) for name in names if name not in left_out}
+        pipeline = build_pipeline(files, components | encoders, [*left_out, *_NOT_NEEDED])
+        return record_arguments(pipeline, network, size, **call)
+
+    origin = {
+        'prompt': prompt,
+        'size': size,
+        'pipeline': files.index,
+        'denoiser': dict(network.config),
+        'diffusers': diffusers.__version__,
+        'left_out': left_out,
+        'commit': None if files.is_local else files.commit,
+    }
+    return kept(origin, files.folder() if files.is_local else None, compute)
+
+
+def build_pipeline(files: PipelineFiles, components: dict[str, nn.Module], left_out: Sequence[str]):
+    """The pipeline with some of its components given, and without others."""
+    import diffusers
+
+    kind = getattr(diffusers, files.index['_class_name'])
+    parts = [name for name, entry in files.index.items() if isinstance(entry, list | tuple)]
+    absent = {name: None for name in parts if name in left_out and name not in (*components, 'scheduler')}
+    if 'requires_safety_checker' in inspect.signature(kind.__init__).parameters:
+        absent['requires_safety_checker'] = False
+    return kind.from_pretrained(files.folder('scheduler/*', 'tokenizer*/*'), **components, **absent)
 
 
 class _RecordedError(Exception):
@@ -103,12 +163,15 @@ def kept(origin: dict[str, object], folder: Path | None, compute: Callable[[], d
             with path.open('rb') as file:
                 digest.update(file.read(1 << 20))  # of weights the header, which names every tensor
     file = Path(CACHE).expanduser() / f'{digest.hexdigest()[:32]}.safetensors'
-    if not file.is_file():
-        result = compute()
-        tensors = {name: value.contiguous() for name, value in result.items() if isinstance(value, Tensor)}
-        plain = {name: value for name, value in result.items() if not isinstance(value, Tensor)}
-        with written_whole(file) as partial:
-            save_file(tensors, partial, metadata={'plain': json.dumps(plain)})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file.with_suffix('.lock'), 'w') as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)  # of several processes one asks, and the others wait for it
+        if not file.is_file():
+            result = compute()
+            tensors = {name: value.contiguous() for name, value in result.items() if isinstance(value, Tensor)}
+            plain = {name: value for name, value in result.items() if not isinstance(value, Tensor)}
+            with written_whole(file) as partial:
+                save_file(tensors, partial, metadata={'plain': json.dumps(plain)})
     with safe_open(file, 'pt') as stored:
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, not a dict
         return tensors | json.loads(stored.metadata()['plain'])

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import UnusableInputError
 from ...weights import load_checkpoint
-from .dit_teacher import DiTTeacher, as_trained
-from .latent_teacher import LatentDiffusionTeacher
+from .dit_teacher import LatentTransformerTeacher, as_trained
 from .noise import flow_levels
 from .pipelines import load_component
 
@@ -36,7 +35,7 @@ _INNER = {
 
 
 @MODELS.register_module()
-class SiTTeacher(DiTTeacher):
+class SiTTeacher(LatentTransformerTeacher):
     """A ``.pt`` checkpoint of SiT or of REPA, which is data: nothing in it is run.
 
     "SiT: Exploring Flow and Diffusion-based Generative Models with Scalable Interpolant Transformers" (Ma et al., ECCV
@@ -64,7 +63,7 @@ class SiTTeacher(DiTTeacher):
         num_heads: int | None = None,
         **options,
     ):
-        state = load_checkpoint(checkpoint)
+        state = load_checkpoint(checkpoint, mmap=True)
         state = state.get('ema', state)
         if not is_sit(state):
             raise UnusableInputError(f'{checkpoint} is no SiT: it has no {", ".join(sorted(_OUTER))}.')
@@ -73,8 +72,7 @@ class SiTTeacher(DiTTeacher):
         self.is_repa = network.config.out_channels == network.config.in_channels
         depth = len(network.transformer_blocks)
         middle = min(8, depth) if self.is_repa else depth // 2
-        LatentDiffusionTeacher.__init__(
-            self,
+        super().__init__(
             as_trained(network),
             load_component(autoencoder, 'AutoencoderKL'),
             None,

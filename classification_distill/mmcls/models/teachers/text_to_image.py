@@ -1,8 +1,6 @@
 """Text-to-image models, U-Nets and transformers, of DDPMs and of flow matching, given the empty prompt."""
 
-import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from mmengine.logging import MMLogger
@@ -11,93 +9,12 @@ from torch import Tensor, nn
 
 from ...errors import UnusableInputError
 from .base import BaseTeacher
-from .diffusers_teacher import MIDDLE
 from .execution import drop_uncalled
 from .noise import ddpm_levels, flow_levels, is_flow
 from .pipeline_files import PipelineFiles
-from .prompt import kept, nested, record_arguments
+from .prompt import ask, build_pipeline, nested
 from .reading import as_image_map, as_map
-
-_NOT_NEEDED = ('safety_checker', 'feature_extractor', 'image_encoder', 'watermarker')
-
-
-@dataclass(frozen=True)
-class Family:
-    """What a family of pipelines needs beside what its pipeline says of itself.
-
-    Attributes:
-        layer: From the denoiser to the layer that is read by default.
-        call: From the denoiser to further arguments of the pipeline's call for the empty prompt.
-        left_out: Components that the empty prompt does without.
-        scale: Of the latents, where the pipeline does not use the autoencoder's.
-        input_size: Height and width of the denoiser's input, where its config does not say them.
-    """
-
-    layer: Callable[[nn.Module], str]
-    call: Callable[[nn.Module], dict] = field(default=lambda network: {})
-    left_out: tuple[str, ...] = ()
-    scale: float | None = None
-    input_size: int | None = None
-
-
-def _middle(blocks: str, suffix: str = '') -> Callable[[nn.Module], str]:
-    """The last block of the first half; with a suffix, a part of the block after it."""
-    return lambda network: f'{blocks}.{len(network.get_submodule(blocks)) // 2 - (not suffix)}{suffix}'
-
-
-def _sdxl_layer(network: nn.Module) -> str:
-    # Best of SDXL for correspondence and segmentation ("Not All Diffusion Model Activations Have Been Evaluated as
-    # Discriminative Features", Meng et al., NeurIPS 2024): block 7 of 10.
-    blocks = network.up_blocks[0].attentions[0].transformer_blocks
-    return f'up_blocks.0.attentions.0.transformer_blocks.{round(0.7 * len(blocks))}'
-
-
-def _flux_layer(network: nn.Module) -> str:
-    # "Unleashing Diffusion Transformers for Visual Correspondence" (Gan et al., NeurIPS 2025) reads block 28 of 57,
-    # modulated: the blocks' own outputs carry massive activations in a few channels.
-    count = len(network.transformer_blocks) + len(network.single_transformer_blocks)
-    return f'single_transformer_blocks.{max(0, count // 2 - len(network.transformer_blocks))}.norm'
-
-
-def _no_prompt(network: nn.Module) -> dict:
-    # SDXL was trained with zeros for the empty prompt (force_zeros_for_empty_prompt), not with its embedding.
-    config = network.config
-    pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-    embedding, pooled = torch.zeros(1, 77, config.cross_attention_dim), torch.zeros(1, pooled)
-    return {'prompt_embeds': embedding, 'pooled_prompt_embeds': pooled, 'prompt': None}
-
-
-def _flux_call(network: nn.Module) -> dict:
-    # schnell, which takes no guidance, was distilled with 256 tokens.
-    return {} if network.config.guidance_embeds else {'max_sequence_length': 256}
-
-
-def _no_image(network: nn.Module) -> dict:
-    zeros = torch.zeros(1, network.config.encoder_hid_dim)
-    return {'image_embeds': zeros, 'negative_image_embeds': zeros}
-
-
-#: By ``_class_name`` of ``model_index.json``.
-FAMILIES = {
-    'StableDiffusionPipeline': Family(lambda network: MIDDLE),
-    'StableDiffusionImg2ImgPipeline': Family(lambda network: MIDDLE),
-    'StableDiffusionXLPipeline': Family(
-        _sdxl_layer, _no_prompt, ('text_encoder', 'text_encoder_2', 'tokenizer', 'tokenizer_2')
-    ),
-    # Without T5 the pipeline tells zeros in its place, as SD 3 was trained with for a share of the images.
-    'StableDiffusion3Pipeline': Family(
-        _middle('transformer_blocks', '.norm1'), left_out=('text_encoder_3', 'tokenizer_3')
-    ),
-    'FluxPipeline': Family(_flux_layer, _flux_call, input_size=128),
-    'PixArtAlphaPipeline': Family(_middle('transformer_blocks')),
-    'PixArtSigmaPipeline': Family(_middle('transformer_blocks')),
-    'SanaPipeline': Family(_middle('transformer_blocks')),
-    'KandinskyV22Pipeline': Family(lambda network: MIDDLE, _no_image, scale=1.0),
-    'IFPipeline': Family(lambda network: MIDDLE),
-    'AuraFlowPipeline': Family(_middle('single_transformer_blocks')),
-    'Lumina2Pipeline': Family(_middle('layers')),
-    'QwenImagePipeline': Family(_middle('transformer_blocks'), input_size=128),
-}
+from .text_to_image_families import FAMILIES
 
 
 @MODELS.register_module(name=['TextToImageTeacher', 'StableDiffusionTeacher'])
@@ -119,7 +36,6 @@ class TextToImageTeacher(BaseTeacher):
 
     Attributes:
         reads (str): What of the denoiser was read, and fetched.
-        bytes_read (int): The bytes that this takes.
 
     Raises:
         FileNotFoundError: When the pipeline cannot be found or fetched.
@@ -148,12 +64,15 @@ class TextToImageTeacher(BaseTeacher):
         family = FAMILIES[kind]
         part, network = files.denoiser()
         components = {part: network} | {name: files.component(name) for name in ('vae', 'movq') if name in files.index}
-        pipeline = _build_pipeline(files, components, [*files.index])
+        pipeline = build_pipeline(files, components, [*files.index])
         autoencoder = components.get('vae', components.get('movq'))
-        scale = _pixels_of_a_latent(pipeline) if autoencoder else 1
+        # Kandinsky's pipeline has another name for it than all others.
+        scale = getattr(pipeline, 'vae_scale_factor', None) or getattr(pipeline, 'movq_scale_factor', 1)
+        scale = scale if autoencoder else 1
         size = image_size or scale * (network.config.get('sample_size') or family.input_size)
         size = (size, size) if isinstance(size, int) else tuple(size)
-        arguments = _ask(files, family, pipeline, components, network, size, prompt)
+        _check_size(size, scale * (_patch(pipeline, network) or 1))
+        arguments = ask(files, family, components, network, size, prompt)
 
         # What is set here is used by super().__init__(), which runs the network once.
         self._latent_scale = family.scale
@@ -163,7 +82,7 @@ class TextToImageTeacher(BaseTeacher):
         self._time = _time_of(first_time, arguments.pop('first_timestep'), self._num_timesteps)
         channels, (height, width) = network.config.in_channels, (side // scale for side in size)
         self._pack = getattr(pipeline, '_pack_latents', None)
-        patch = 2 if self._pack else network.config.get('patch_size')
+        patch = _patch(pipeline, network)
         self._grid = (height // patch, width // patch) if part == 'transformer' else None
         told = arguments.get('encoder_hidden_states')
         self._text_tokens = told.shape[1] if isinstance(told, Tensor) else 0
@@ -188,12 +107,12 @@ class TextToImageTeacher(BaseTeacher):
             companions=companions,
             **options,
         )
-        self.bytes_read = self._load()
+        self._load()
 
-    def _read_weights(self, files: PipelineFiles, part: str) -> int:
+    def _read_weights(self, files: PipelineFiles, part: str) -> None:
         self.reads = files.describe(part, self.network)
         MMLogger.get_current_instance().info(f'The teacher is {self.reads}.')
-        return files.load(part, self.network)
+        files.load(part, self.network)
 
     def noise_levels(self, scheduler) -> Tensor:
         return flow_levels(self._num_timesteps) if is_flow(scheduler) else ddpm_levels(scheduler)
@@ -250,60 +169,14 @@ class TextToImageTeacher(BaseTeacher):
         return read
 
 
-def _build_pipeline(files: PipelineFiles, components: dict[str, nn.Module], left_out: Sequence[str]):
-    """The pipeline with some of its components given, and without others."""
-    import diffusers
-
-    kind = getattr(diffusers, files.index['_class_name'])
-    absent = {
-        name: None
-        for name, entry in files.index.items()
-        if isinstance(entry, list | tuple) and name in left_out and name not in components and name != 'scheduler'
-    }
-    if 'requires_safety_checker' in inspect.signature(kind.__init__).parameters:
-        components = components | {'requires_safety_checker': False}
-    return kind.from_pretrained(files.folder('scheduler/*', 'tokenizer*/*'), **components, **absent)
+def _patch(pipeline, network: nn.Module) -> int | None:
+    """Side of the square of latents that is one token; FLUX and Qwen-Image pack 2x2 before the network."""
+    return 2 if hasattr(pipeline, '_pack_latents') else network.config.get('patch_size')
 
 
-def _pixels_of_a_latent(pipeline) -> int:
-    return getattr(pipeline, 'vae_scale_factor', None) or pipeline.movq_scale_factor
-
-
-def _ask(
-    files: PipelineFiles,
-    family: Family,
-    pipeline,
-    components: dict[str, nn.Module],
-    network: nn.Module,
-    size: tuple[int, int],
-    prompt: str,
-) -> dict[str, object]:
-    """What the pipeline tells its denoiser."""
-    import diffusers
-
-    call = {'prompt': prompt} | ({} if prompt else family.call(network))
-    left_out = () if prompt else family.left_out
-
-    def ask() -> dict[str, object]:
-        encoders = {
-            name: files.component(name)
-            for name in files.index
-            if name.startswith('text_encoder') and name not in left_out and files.index[name][0]
-        }
-        whole = _build_pipeline(files, components | encoders, [*left_out, *_NOT_NEEDED])
-        return record_arguments(whole, network, size, **call)
-
-    is_local = files.is_local
-    origin = {
-        'prompt': prompt,
-        'size': size,
-        'pipeline': files.index,
-        'denoiser': dict(network.config),
-        'diffusers': diffusers.__version__,
-        'left_out': left_out,
-        'commit': None if is_local else files.commit,
-    }
-    return kept(origin, files.folder() if is_local else None, ask)
+def _check_size(size: tuple[int, int], unit: int) -> None:
+    if any(side % unit or side <= 0 for side in size):
+        raise UnusableInputError(f'image_size={size}: expected height and width that are multiples of {unit} pixels.')
 
 
 def _time_of(first: float, scheduler_time: float, num_timesteps: int) -> tuple[float, float]:
