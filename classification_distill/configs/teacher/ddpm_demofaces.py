@@ -21,11 +21,11 @@ train_dataloader = dict(
             dict(type='mmseg.RandomFlip', prob=0.5),
             dict(type='mmseg.PackSegInputs'),
         ]))
-train_cfg = dict(by_epoch=False, max_iters=1200)
+train_cfg = dict(by_epoch=False, max_iters=3000)
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=1200),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=3000),
 ]
 
 val_dataloader = val_evaluator = test_dataloader = test_evaluator = None

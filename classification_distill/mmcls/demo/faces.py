@@ -66,8 +66,8 @@ PARSING = Task(
     distillations={UNIFORM: 'ddpm-r18_hint', CHOSEN: 'ddpm-r18_hint_parsing'},
     torch={'model.backbone.backbone_cfg.init_cfg': '[]'},  # for None ResNet has a default
     validation={},
-    rates=(5e-4, 1e-3, 2e-3),
-    iterations=1000,
+    rates=(1e-2, 2e-2),
+    iterations=800,
 )
 LANDMARKS = Task(
     name='landmarks, NME, %',
@@ -75,17 +75,17 @@ LANDMARKS = Task(
     factor=100,
     higher_is_better=False,
     tree='landmark',
-    config='configs/demo_faces/hrnet_128x128_demofaces',
+    config='configs/demo_faces/res18_128x128_demofaces',
     init_cfg='model.backbone.init_cfg',
-    distillations={UNIFORM: 'ddpm-hrnet_hint', CHOSEN: 'ddpm-hrnet_hint_landmarks'},
+    distillations={UNIFORM: 'ddpm-r18_hint', CHOSEN: 'ddpm-r18_hint_landmarks'},
     torch={'model.backbone.init_cfg': '[]'},
     validation={
         'val_dataloader.dataset.ann_file': _WFLW_TRAIN,
         'val_dataloader.dataset.indices': _as_option(range(NUM_LABELLED, NUM_TRAIN)),
         'val_evaluator.ann_file': f'data/demo_faces/wflw/{_WFLW_TRAIN}',
     },
-    rates=(1e-3, 2e-3, 4e-3),
-    iterations=1000,
+    rates=(2e-3, 4e-3, 8e-3),
+    iterations=600,
 )
 
 
@@ -142,7 +142,7 @@ def _downstream(task: Task, start: str, labels: int, rate: float, seed: int) -> 
         origin, options = 'scratch_torch', options | task.torch
     elif start != SCRATCH:
         needs, config = (_distillation(task, start, seed),), f'{task.config}_repfusion.py'
-        origin, options[f'{task.init_cfg}.checkpoint'] = needs[0].work_dir.name, needs[0].work_dir / 'iter_600.pth'
+        origin, options[f'{task.init_cfg}.checkpoint'] = needs[0].work_dir.name, needs[0].work_dir / 'iter_1000.pth'
     work_dir = WORK_DIR / task.tree / f'{origin}_{labels}labels_lr{rate:g}_seed{seed}'
     name = f'{task.name.partition(",")[0]}, {start}, {labels} labels, lr {rate:g}, seed {seed}'
     return Job(name, config, work_dir, options, needs, task.tree)

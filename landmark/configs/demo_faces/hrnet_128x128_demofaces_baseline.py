@@ -47,14 +47,14 @@ val_evaluator = dict(ann_file=f'{data_root}/{_base_.test_annotations}')
 test_evaluator = val_evaluator
 
 # As many iterations whatever the number of annotated faces.
-train_cfg = dict(by_epoch=False, max_iters=1000, val_interval=1000)
+train_cfg = dict(by_epoch=False, max_iters=600, val_interval=600)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=1000),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=600),
 ]
 default_hooks = dict(
-    logger=dict(log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=1000))
+    logger=dict(log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=600))
 log_processor = dict(by_epoch=False)

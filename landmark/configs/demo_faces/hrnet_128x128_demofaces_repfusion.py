@@ -1,7 +1,7 @@
 _base_ = 'hrnet_128x128_demofaces_baseline.py'
 
 # What classification_distill/configs/demofaces-hint/ddpm-hrnet_hint.py ends with.
-distilled = '../classification_distill/work_dirs/demofaces-hint/ddpm-hrnet_hint/iter_600.pth'
+distilled = '../classification_distill/work_dirs/demofaces-hint/ddpm-hrnet_hint/iter_1000.pth'
 
 model = dict(
     backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=distilled, prefix='student.backbone.')))

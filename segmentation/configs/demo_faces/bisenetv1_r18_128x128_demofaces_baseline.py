@@ -7,16 +7,16 @@ _base_ = [
 data_source = dict(_delete_=True, command='python tools/prepare_data/demo_faces.py')
 data_root = 'data/demo_faces/celebaHQ_mask/CelebAMask-HQ'
 
-# Half the width of a BiSeNet-R18.
-auxiliary_head = dict(_base_.auxiliary_head, in_channels=64, channels=32)
+# A quarter of the width of a BiSeNet-R18.
+auxiliary_head = dict(_base_.auxiliary_head, in_channels=32, channels=16)
 model = dict(
     data_preprocessor=dict(size=(128, 128)),
     backbone=dict(
-        context_channels=(64, 128, 256),
-        spatial_channels=(32, 32, 32, 64),
-        out_channels=128,
-        backbone_cfg=dict(stem_channels=32, base_channels=32)),
-    decode_head=dict(in_channels=128, channels=128),
+        context_channels=(32, 64, 128),
+        spatial_channels=(16, 16, 16, 32),
+        out_channels=64,
+        backbone_cfg=dict(stem_channels=16, base_channels=16)),
+    decode_head=dict(in_channels=64, channels=64),
     auxiliary_head=[dict(auxiliary_head, in_index=1), dict(auxiliary_head, in_index=2)])
 
 train_pipeline = [
@@ -41,12 +41,12 @@ test_dataloader = dict(
     batch_size=16, num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root, pipeline=test_pipeline))
 
 # As many iterations whatever the number of label maps.
-train_cfg = dict(by_epoch=False, max_iters=1000, val_interval=1000)
+train_cfg = dict(by_epoch=False, max_iters=800, val_interval=800)
 val_cfg = dict()
 test_cfg = dict()
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01))
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=1000),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=800),
 ]
-default_hooks = dict(checkpoint=dict(interval=1000))
+default_hooks = dict(checkpoint=dict(interval=800))
