@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from mmcls.engine.terminal import RepeatedLine
 from mmpretrain.registry import MODELS
 from support import ROOT
 
@@ -77,9 +78,20 @@ def test_the_log_file_is_whole(screen):
     assert 'accuracy/top1' in log
 
 
-def test_without_a_terminal_the_lines_are_mmengines(digits, tmp_path):
+def test_in_a_pipe_a_line_says_how_far_it_is(digits, tmp_path):
     output, _ = train(digits, tmp_path, subprocess.PIPE).communicate()
-    shown = output.decode()
-    assert 'System environment' in shown
-    assert re.search(r'\(train\).*eta: .*loss: [\d.]+', shown)
-    assert '\x1b[?25l' not in shown
+    first, *lines, last = [line for line in output.decode().splitlines() if 'OneDL' not in line]
+    assert first.startswith('Training; the log is ')
+    assert last.startswith('Done: ')
+    assert re.fullmatch(r'iteration  1/40 +2%  [\d:]+ left', lines[0])
+    assert re.fullmatch(r'iteration 40/40 +100%  [\d:]+ left  loss [\d.]+  accuracy [\d.]+', lines[-1])
+    assert all(line.startswith(('iteration', 'validation')) for line in lines)
+    assert len(lines) < 8
+
+
+def test_in_a_pipe_the_line_comes_twice_a_minute(monkeypatch, capsys):
+    line = RepeatedLine()
+    for second in range(1, 81):
+        monkeypatch.setattr('time.monotonic', lambda now=second: 1000 + now)
+        line.show(f'iteration {second}', second, 80, '')
+    assert [row.split()[1] for row in capsys.readouterr().out.splitlines()] == ['1', '31', '61', '80']

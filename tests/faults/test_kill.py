@@ -31,7 +31,7 @@ def test_when_all_are_killed_the_run_goes_on_from_the_last_checkpoint(options_of
         os.killpg(run.process.pid, signal.SIGKILL)
     assert [run.end() for run in runs] == [-signal.SIGKILL] * 2
     output, _ = train_in_two(DISTILL, work_dir, options_of_two, '--resume')
-    assert 'resumed epoch: 1, iter: 3' in output
+    assert 'Resuming after iteration 3.' in output
     assert_same_weights(work_dir / 'epoch_2.pth', whole_of_two / 'epoch_2.pth')
 
 

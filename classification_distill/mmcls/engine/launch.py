@@ -24,7 +24,7 @@ from .preflight import check_channel_order, check_data
 from .pretrained import check_checkpoint, check_start
 from .slurm import set_rendezvous
 from .stopping import exit_on_signals, locked_work_dir
-from .terminal import TerminalRunner, on_terminal
+from .terminal import WatchedRunner, is_watched
 
 
 def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
@@ -200,7 +200,7 @@ def draw_predictions(config: Config, folder: str) -> None:
 
 
 def build_runner(config: Config, progress: bool = True) -> Runner:
-    """Build the Runner, with or without GPUs, in one process or several; at a terminal with a ``progress`` line.
+    """Build the Runner, with or without GPUs, in one process or several, with a line of ``progress``.
 
     Raises:
         ValueError: When a diffusion model would see red as blue, or there are fewer GPUs than processes.
@@ -222,7 +222,7 @@ def build_runner(config: Config, progress: bool = True) -> Runner:
             'broadcast_buffers': False,
             'find_unused_parameters': config.get('find_unused_parameters', False),
         } | dict(config.get('model_wrapper_cfg') or {})
-    return (TerminalRunner if progress and on_terminal() else Runner).from_cfg(config)
+    return (WatchedRunner if progress and is_watched() else Runner).from_cfg(config)
 
 
 def refuse_more_processes_than_gpus() -> None:

@@ -1,9 +1,10 @@
-"""A Runner for a person at a terminal: one line that moves, warnings above it, the full log in its file."""
+"""A Runner for whoever watches: one line that moves or, in a pipe, comes twice a minute; the full log in its file."""
 
 import logging
 import os
-import sys
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,46 +29,80 @@ FIGURES = {
 AT_TERMINAL = {'at_terminal': True}
 
 
-def on_terminal() -> bool:
-    """Whether this process, of all processes of the run, is the one that writes to a person's terminal.
+PIPE_INTERVAL = 30  # seconds between two lines where nobody sees one move
+
+
+def is_watched() -> bool:
+    """Whether this process is the one, of all processes of the run, that says how it goes.
 
     Asked before the processes find each other, so it is the launcher that tells.
     """
-    rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or '0'
-    return rank == '0' and sys.stdout.isatty()
+    return (os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or '0') == '0'
 
 
-class TerminalRunner(Runner):
-    """MMEngine's Runner with a progress line on the terminal, where its log would be."""
+class MovingLine:
+    """Progress at a terminal."""
 
-    def __init__(self, *args, **kwargs):
-        self.console = Console()
-        self.progress = Progress(
+    def __init__(self, console: Console):
+        self._progress = Progress(
             TextColumn('{task.description}', markup=False),
             BarColumn(bar_width=20),
             TaskProgressColumn(),
             TextColumn('{task.fields[figures]}', markup=False),
-            console=self.console,
+            console=console,
             refresh_per_second=2,
         )
+        self._task = self._progress.add_task('starting', total=None, figures='')
+
+    def __enter__(self) -> None:
+        self._progress.start()
+
+    def __exit__(self, *_) -> None:
+        self._progress.stop()
+
+    def show(self, what: str, completed: int, total: int, figures: str) -> None:
+        self._progress.update(self._task, description=what, completed=completed, total=total, figures=figures)
+
+
+class RepeatedLine(nullcontext):
+    """Progress in a pipe: a line at the beginning, at the end, and every ``PIPE_INTERVAL`` seconds."""
+
+    def __init__(self):
+        super().__init__()
+        self._next = 0.0
+
+    def show(self, what: str, completed: int, total: int, figures: str) -> None:
+        if completed == total or time.monotonic() >= self._next:
+            self._next = time.monotonic() + PIPE_INTERVAL
+            print(f'{what}  {completed / total:4.0%}  {figures}', flush=True)
+
+
+class WatchedRunner(Runner):
+    """MMEngine's Runner with a line of progress where its log would be."""
+
+    def __init__(self, *args, **kwargs):
+        self.console = Console()
+        self.line = MovingLine(self.console) if self.console.is_terminal else RepeatedLine()
         super().__init__(*args, **kwargs)
-        self.register_hook(ProgressHook(self.progress), priority='LOWEST')
+        self.register_hook(ProgressHook(self.line), priority='LOWEST')
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """As MMEngine's; on the terminal are warnings, errors, and what is marked for it."""
+        """As MMEngine's; beside the line are warnings, errors, and what is marked for it."""
         logger = super().build_logger(*args, **kwargs)
-        handler = RichHandler(logging.INFO, self.console, show_time=False, show_path=False)
+        handler, *files = logger.handlers
+        if self.console.is_terminal:
+            handler = RichHandler(logging.INFO, self.console, show_time=False, show_path=False)
         handler.addFilter(lambda record: record.levelno >= logging.WARNING or hasattr(record, 'at_terminal'))
         handler.addFilter(FilterDuplicateWarning('mmengine'))
-        # What the libraries warn each other of, nobody at the terminal can mend.
+        # What the libraries warn each other of, nobody who watches can mend.
         handler.addFilter(lambda record: 'deprecated' not in record.getMessage())
-        logger.handlers = [handler, *(h for h in logger.handlers if isinstance(h, logging.FileHandler))]
+        logger.handlers = [handler, *files]
         return logger
 
     def train(self):
         """Train; however that ends, the terminal is left as it was."""
         self._say_what('Training')
-        with self.progress:
+        with self.line:
             model = super().train()
         self._say(f'Done: {self.work_dir}')
         return model
@@ -75,7 +110,7 @@ class TerminalRunner(Runner):
     def test(self) -> dict[str, float]:
         """Test, and print the metrics."""
         self._say_what('Testing')
-        with self.progress:
+        with self.line:
             metrics = super().test()
         for name, value in metrics.items():
             self._say(f'{name}: {value:.4f}')
@@ -92,12 +127,15 @@ class ProgressHook(Hook):
     """Move the line of training, validation or test.
 
     Args:
-        progress: Shows a task's description and its field ``figures``.
+        line: Shows it.
     """
 
-    def __init__(self, progress: Progress):
-        self.progress = progress
-        self._task = progress.add_task('starting', total=None, figures='')
+    def __init__(self, line: MovingLine | RepeatedLine):
+        self.line = line
+
+    def before_train(self, runner) -> None:
+        if runner.iter:
+            runner.logger.info(f'Resuming after iteration {runner.iter}.', extra=AT_TERMINAL)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         self._left = _time_left(runner)
@@ -120,7 +158,7 @@ class ProgressHook(Hook):
 
     def _show(self, runner, what: str, completed: int, total: int, left: str) -> None:
         figures = '  '.join([f'{left} left', *_figures(runner)])
-        self.progress.update(self._task, description=what, completed=completed, total=total, figures=figures)
+        self.line.show(what, completed, total, figures)
 
 
 def _count(what: str, number: int, total: int) -> str:

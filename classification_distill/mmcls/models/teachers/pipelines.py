@@ -31,7 +31,9 @@ def load_pipeline(
         ValueError: When a component is of another class.
     """
     import diffusers
+    from diffusers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # of two files, in seconds
     # diffusers finds a component of another library only where its module has been imported.
     from ..guided_diffusion import adm_unet  # noqa: F401
 
