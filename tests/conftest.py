@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import mmcls  # noqa: F401
@@ -30,3 +31,16 @@ def digits(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('data') / 'digits'
     write_digits(folder)
     return folder
+
+
+@pytest.fixture(scope='session')
+def browser():
+    playwright = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
+    names = ('chromium', 'chromium-browser', 'google-chrome')
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f'none of {", ".join(names)} is installed')
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=['--no-sandbox'])
+        yield browser
+        browser.close()

@@ -16,7 +16,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         UnusableInputError: When one has no ``=``.
 
-    Example:
+    Examples:
         >>> parse_options(['lr=1e-3', 'distilled=my run/epoch_1.pth', 'steps=100,150'])
         {'lr': 0.001, 'distilled': 'my run/epoch_1.pth', 'steps': [100, 150]}
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Give a name beside ``path`` to write a file or folder to, which then becomes ``path``, or leaves it as it was.
 
-    Example:
+    Examples:
         >>> with written_whole('report.html') as partial:
         ...     partial.write_text(page)
     """

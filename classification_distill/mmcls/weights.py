@@ -73,7 +73,7 @@ def load_checkpoint(path: str | Path, map_location='cpu', mmap: bool = False) ->
         FileNotFoundError: When there is no such file.
         CheckpointError: When it is damaged, or holds more than tensors and plain values.
 
-    Example:
+    Examples:
         >>> load_checkpoint('work_dirs/digits-hint/ddpm-r18_hint/epoch_100.pth')['meta']['epoch']
         100
     """

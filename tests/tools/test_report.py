@@ -148,19 +148,6 @@ def test_runs_that_differ_only_in_the_seed_are_one_group(runs, tmp_path):
     assert [[run.name for run in group.runs] for group in group_runs(find_runs([tmp_path]))] == [['a', 'b'], ['c']]
 
 
-@pytest.fixture(scope='module')
-def browser():
-    playwright = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
-    names = ('chromium', 'chromium-browser', 'google-chrome')
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f'none of {", ".join(names)} is installed')
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=['--no-sandbox'])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def open_page(browser, report):
     """Opens the report without a network; at the end, nothing may have gone wrong or been asked for."""

@@ -78,7 +78,7 @@ def distill(
         RepFusionError: When images, teacher or student cannot be used, ``out`` is of another call, or a step fails.
         StoppedError: When the training was stopped by a signal or the keyboard.
 
-    Example:
+    Examples:
         >>> run = distill('photos', 'google/ddpm-cifar10-32', 'resnet18', 'out', epochs=20)
         >>> student = load_student(run.checkpoint)
     """

@@ -43,7 +43,7 @@ def embed(
     Raises:
         RepFusionError: When there are no images, or the student cannot be used.
 
-    Example:
+    Examples:
         >>> features, names = embed('photos', 'work_dirs/photos/student')
         >>> features.shape
         (1200, 512)

@@ -49,7 +49,7 @@ def neighbours(
     Raises:
         RepFusionError: As ``embed``.
 
-    Example:
+    Examples:
         >>> neighbours('photos', 'work_dirs/photos/student', 'neighbours.html')
     """
     features, names = embed(images, student, **options)

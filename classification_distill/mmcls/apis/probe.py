@@ -45,7 +45,7 @@ def probe(
     Raises:
         ValueError: When a layer or a timestep is not the teacher's.
 
-    Example:
+    Examples:
         >>> rows = probe('google/ddpm-cifar10-32', train, test, timesteps=[0, 100])
         >>> max(rows, key=lambda row: row['linear'])['layer']
         'up_blocks.1.resnets.1'

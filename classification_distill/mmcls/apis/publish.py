@@ -102,7 +102,7 @@ def publish(
     Raises:
         RepFusionError: When the folder exists, or the checkpoint is not there, damaged, or holds no student.
 
-    Example:
+    Examples:
         >>> publish('work_dirs/digits-hint/ddpm-r18_hint/epoch_100.pth', 'student')
         'student: ResNet_CIFAR, 120 tensors, weights of epoch 100, iteration 1500.'
     """

@@ -144,7 +144,7 @@ def load_student(path: str | Path, config_file: str | None = None) -> Normalized
     Raises:
         RepFusionError: When there is no such file, it is damaged or holds more than data, or no student.
 
-    Example:
+    Examples:
         >>> student = load_student('work_dirs/digits-hint/ddpm-r18_hint/epoch_100.pth')
         >>> student.read(Image.open('digit.png'))[-1].shape
         torch.Size([1, 128, 4, 4])

@@ -67,7 +67,7 @@ def load_teacher(
         FileNotFoundError: When there is no such thing.
         ValueError: When it cannot be read, or a layer or option is unknown.
 
-    Example:
+    Examples:
         >>> teacher = load_teacher('google/ddpm-cifar10-32', ['up_blocks.1.resnets.2.conv2'])
         >>> teacher.feature_info
         {'up_blocks.1.resnets.2.conv2': (256, 4)}

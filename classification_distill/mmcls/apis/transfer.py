@@ -106,7 +106,7 @@ def transfer(distill_config: str, downstream_config: str, gpus: int = 1, amp: bo
     Raises:
         RepFusionError: When data is missing, the student does not fit, or a command fails.
 
-    Example:
+    Examples:
         >>> transfer('classification_distill/configs/demofaces-hint/ddpm-hrnet_hint.py',
         ...          'landmark/configs/demo_faces/hrnet_128x128_demofaces_repfusion.py')
     """

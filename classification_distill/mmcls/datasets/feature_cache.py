@@ -29,7 +29,7 @@ class FeatureCache:
     Attributes:
         bytes (int): Size of the files when they are full, once they are open.
 
-    Example:
+    Examples:
         >>> cache = FeatureCache(views=4, folder='/scratch/cache')
         >>> cache.open({'middle': (256, 1, 1)}, 50000, grid=torch.tensor([100]), origin={'layers': ['middle']})
     """

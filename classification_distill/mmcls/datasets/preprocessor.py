@@ -19,7 +19,7 @@ class BatchPreprocessor(ClsDataPreprocessor):
         augments: Configs of augmentations, such as ``BatchCrop`` and ``BatchFlip``, in their order.
         options: As in ``ClsDataPreprocessor``: ``mean``, ``std``, ``to_rgb``, ``batch_augments`` and others.
 
-    Example:
+    Examples:
         >>> preprocessor = BatchPreprocessor([dict(type='BatchFlip')], mean=[127.5] * 3, std=[127.5] * 3)
         >>> preprocessor({'inputs': torch.zeros(8, 3, 32, 32, dtype=torch.uint8)}, training=True)['inputs'].min()
         tensor(-1.)

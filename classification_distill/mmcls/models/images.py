@@ -51,7 +51,7 @@ def as_batch(images: Images, size: tuple[int, int] | None = None) -> Tensor:
     Raises:
         UnusableInputError: For another shape, or values outside of [0, 1].
 
-    Example:
+    Examples:
         >>> as_batch(Image.open('face.jpg'), (256, 256)).shape
         torch.Size([1, 3, 256, 256])
     """

@@ -22,7 +22,7 @@ def report(work_dirs: Sequence[str | Path], out: str | Path = 'report.html') -> 
     Raises:
         UnusableInputError: When one of the folders does not exist or has no run.
 
-    Example:
+    Examples:
         >>> report(['work_dirs/digits-hint'])
         'report.html: 3 runs, 0.4 MB.'
     """

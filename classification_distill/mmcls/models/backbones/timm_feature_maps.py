@@ -28,7 +28,7 @@ class TIMMFeatureMaps(BaseBackbone):
     Raises:
         ValueError: When the network gives no maps.
 
-    Example:
+    Examples:
         >>> backbone = TIMMFeatureMaps('vit_tiny_patch16_224', img_size=64)
         >>> backbone(torch.zeros(1, 3, 64, 64))[0].shape
         torch.Size([1, 192, 4, 4])

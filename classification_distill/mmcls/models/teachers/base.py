@@ -149,7 +149,7 @@ class BaseTeacher(FrozenHolder):
         Returns:
             dict[str, Tensor]: As ``forward``.
 
-        Example:
+        Examples:
             >>> teacher = load_teacher('google/ddpm-cifar10-32')
             >>> teacher.read(Image.open('cat.jpg'), t=100)['mid_block.resnets.1.conv2'].shape
             torch.Size([1, 256, 4, 4])

@@ -41,7 +41,7 @@ class TextToImageTeacher(BaseTeacher):
         FileNotFoundError: When the pipeline cannot be found or fetched.
         ValueError: When it is of no family that is read, or as in ``BaseTeacher``.
 
-    Example:
+    Examples:
         >>> teacher = TextToImageTeacher('PixArt-alpha/PixArt-XL-2-512x512', noise='forward')
         >>> teacher.feature_info
         {'transformer_blocks.13': (1152, 16)}
