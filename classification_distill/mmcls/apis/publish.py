@@ -14,7 +14,7 @@ from ..configs import find_image_size
 from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
 from .card import Facts, find_license, write_card
-from .onnx_export import Exported, write_onnx
+from .onnx_export import Exported, ExportError, write_onnx
 from .student import TRAINING, WEIGHTS, NormalizedStudent, Student, average, find_preprocessor, normalized, read_student
 from .timm_folder import write_timm_config
 
@@ -119,7 +119,11 @@ def write_folder(student: Student, folder: Path, formats: Sequence[str], facts: 
 def write_student_onnx(network: NormalizedStudent, image_size: int, path: Path) -> Exported:
     """The maps ``map_0``, ... and ``features``, the averages of the last."""
     count = len(network(torch.zeros(1, 3, image_size, image_size)))
-    return write_onnx(WithAverage(network).eval(), image_size, [*(f'map_{i}' for i in range(count)), 'features'], path)
+    names = [*(f'map_{i}' for i in range(count)), 'features']
+    try:
+        return write_onnx(WithAverage(network).eval(), image_size, names, path)
+    except ExportError as error:
+        raise ExportError(f'{error} Publish without ONNX: --formats safetensors pth.') from error
 
 
 def without_folders(node):

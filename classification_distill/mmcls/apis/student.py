@@ -191,15 +191,24 @@ def load_student(path: str | Path, config_file: str | None = None) -> Normalized
         >>> student.features(torch.rand(8, 3, 32, 32)).shape
         torch.Size([8, 128])
     """
-    path = Path(path)
-    if path.is_dir():
-        config = _read_published(path)
-        settings = backbone_settings(config, str(path))
-        backbone = _build(settings, _published_weights(path, settings), f'{path} is not what publish wrote')
-    else:
-        student = read_student(path, config_file)
-        backbone, config = student.backbone, student.config
+    backbone, _, config = open_student(path, config_file)
     return normalized(backbone, config)
+
+
+def open_student(path: str | Path, config_file: str | None = None) -> tuple[nn.Module, dict, dict]:
+    """The network as ``load_student`` finds it.
+
+    Returns:
+        tuple: The backbone, its config, and the config of the distillation.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        student = read_student(path, config_file)
+        return student.backbone, student.backbone_config, student.config
+    config = _read_published(path)
+    settings = backbone_settings(config, str(path))
+    backbone = _build(settings, _published_weights(path, settings), f'{path} is not what publish wrote')
+    return backbone, settings, config
 
 
 def normalized(backbone: nn.Module, config: Mapping) -> NormalizedStudent:
