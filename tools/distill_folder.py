@@ -9,6 +9,7 @@ def main() -> None:
     add('folder', help='folder of images, at any depth')
     add('--teacher', required=True, help='hub id, folder of a diffusers pipeline, or guided-diffusion checkpoint')
     add('--student', required=True, help='name of a model of timm or MMPretrain: resnet50, resnet50_8xb32_in1k')
+    add('--student-weights', metavar='FILE', help='trained weights of it to start from (its initialisation)')
     add('--out', required=True, help='folder of the results')
     add('--gpus', type=int, default=1, help='GPUs; without GPUs, processes (%(default)s)')
     add('--epochs', type=int, default=100, help='(%(default)s)')
