@@ -1,4 +1,5 @@
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ def _no_run_outlives_its_test():
     yield
     while Run.started:
         Run.started.pop().kill()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _ctrl_c_is_heard():
+    """A shell that runs the tests in the background has them ignore SIGINT, and the runs would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session')

@@ -258,7 +258,7 @@ def test_labelled_images_measure_the_student(policy, photos, pipeline_folder, tm
     for label, name in enumerate(('Anna B', 'Carl')):
         (labelled / name).mkdir(parents=True)
         for index in range(2):
-            (labelled / name / f'{index}.jpg').write_bytes((photos / name / f'{label + index}.jpg').read_bytes())
+            (labelled / name / f'{index}.jpg').write_bytes((photos / name / f'{label + 2 * index}.jpg').read_bytes())
     more = ['--policy', policy, '--val', str(labelled)]
     code, output = run_tool('distill_folder.py', *arguments(photos, tmp_path / 'out', pipeline_folder, *more))
     assert code == 0, output
