@@ -84,8 +84,8 @@ The backbone of a student, alone: no neck, no head, no teacher.
 
 {_quality(student)}{_metrics(student)}## Use
 
-Paths are those from the folder that holds `{facts.name}`. `features (N, C)` are the averages of the last map, which a
-pooled loss compared with the teacher's.
+Paths are those from the folder that holds `{facts.name}`. `features (N, C)` are the averages of the last map.
+{_compared(student)}
 
 {snippets}
 
@@ -96,6 +96,13 @@ pooled loss compared with the teacher's.
 {hashes}
 """
     (folder / 'README.md').write_text(text)
+
+
+def _compared(student: Student) -> str:
+    neck = student.config['model'].get('neck')
+    if neck and type_name(neck) != 'TokenMaps':  # which has no weights
+        return f"The training's loss saw what a neck, {type_name(neck)}, made of the maps; it is not published."
+    return "A pooled loss compares these with the teacher's."
 
 
 def _front_matter(student: Student, facts: Facts) -> str:

@@ -118,16 +118,12 @@ def classify(
     steps = iterations or max(FEWEST, PASSES * len(splits['train'].entries) // batch_size)
     recipe = Recipe(out, size, batch_size, steps, list(rates), scratch)
     trained = {'init_cfg': {'type': 'Pretrained', 'checkpoint': str(out / STUDENT)}}
-    starts = {'student': (CONFIG, settings | trained)} | ({'scratch': (SCRATCH, settings)} if scratch else {})
-    files = {LISTS[name]: split.annotations(classes) for name, split in splits.items()} | {
-        name: config_text(recipe, start, network, training['model'].get('neck'), classes, splits)
-        for name, start in starts.values()
-    }
-    _write(out, files, backbone)
+    starts = {CONFIG: settings | trained} | ({SCRATCH: settings} if scratch else {})
+    neck = training['model'].get('neck')
+    configs = {name: config_text(recipe, start, network, neck, classes, splits) for name, start in starts.items()}
+    _write(out, configs | {LISTS[name]: split.annotations(classes) for name, split in splits.items()}, backbone)
     if not (out / RESULT).is_file():
-        jobs = {
-            (start, rate): _job(out, start, name, rate, steps) for start, (name, _) in starts.items() for rate in rates
-        }
+        jobs = _plan(recipe)
         print(f'trainings: {len(jobs)}, of {steps:,} steps, {runs_at_a_time()} at a time', flush=True)
         run_jobs(list(jobs.values()), runs_at_a_time())
         _finish(out, jobs, classes, size)
@@ -167,9 +163,19 @@ def _write(out: Path, files: dict[str, str], backbone: nn.Module) -> None:
         torch.save({'state_dict': weights}, partial)
 
 
-def _job(out: Path, start: str, name: str, rate: float, steps: int) -> Job:
-    work_dir = out / 'trainings' / f'{start}_lr{rate:g}'
-    return Job(f'{start}, learning rate {rate:g}', str(out / name), work_dir, {'optim_wrapper.optimizer.lr': rate})
+def _plan(recipe: Recipe) -> dict[tuple[str, float], Job]:
+    """The training of each start at each learning rate."""
+    configs = {'student': CONFIG} | ({'scratch': SCRATCH} if recipe.scratch else {})
+    return {
+        (start, rate): Job(
+            f'{start}, learning rate {rate:g}',
+            str(recipe.out / name),
+            recipe.out / 'trainings' / f'{start}_lr{rate:g}',
+            {'optim_wrapper.optimizer.lr': rate},
+        )
+        for start, name in configs.items()
+        for rate in recipe.rates
+    }
 
 
 def _finish(out: Path, jobs: dict[tuple[str, float], Job], classes: list[str], size: int) -> None:

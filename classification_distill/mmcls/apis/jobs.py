@@ -189,10 +189,9 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
                 job.mark_done()
                 number, finished = total - len(waiting) - len(running), finished + 1
                 seconds = time.monotonic() - started_at[process]
-                left = (time.monotonic() - began) / finished * (total - number)
-                more = f', about {left / 60:.0f} min left' if alike and left > 90 else ''
+                left = time_left((time.monotonic() - began) / finished * (total - number)) if alike else ''
                 clear = '\r\033[K' if sys.stdout.isatty() else ''
-                print(f'{clear}[{number}/{total}] {job.name} ({seconds:.0f} s{more})', flush=True)
+                print(f'{clear}[{number}/{total}] {job.name} ({seconds:.0f} s{left})', flush=True)
             if running and sys.stdout.isatty():
                 states = '; '.join(f'{job.name}: {job.progress()}' for job in running.values())
                 print(f'\r\033[K{states[:100]}', end='', flush=True)
@@ -205,6 +204,11 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
             process.terminate()
         for process in running:
             process.join(60)
+
+
+def time_left(seconds: float) -> str:
+    """As the end of a remark, where it is worth one."""
+    return f', about {seconds / 60:.0f} min left' if seconds > 90 else ''
 
 
 def _check_needs(waiting: list[Job]) -> None:

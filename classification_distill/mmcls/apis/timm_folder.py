@@ -12,10 +12,9 @@ from ..models.backbones import TIMMFeatureMaps
 from .student import WEIGHTS, Student, average, trial_images
 
 CONFIG = 'config.json'
-# How timm's model may be asked for the student's own features. The first that gives them is taken: its own pooling
-# where that is the average of what was distilled; else the average of a vision transformer's tokens, of which the first
-# has its norm from the other weights; else the map before the pooling, after which ConvNeXt has a norm, MobileNetV3 a
-# convolution.
+# What timm's model may be told, so that it gives the student's own features; the first that does is taken. Its own
+# pooling; that of a vision transformer's tokens, after the norm and without a class token; that of a network whose own
+# is another; and the map itself, since after its pooling ConvNeXt has a norm and MobileNetV3 a convolution.
 POOLINGS = ({}, {'global_pool': 'avg', 'fc_norm': False}, {'global_pool': 'avg'}, {'global_pool': ''})
 TOLERANCE = 1e-5
 NOT_TIMMS = ('type', 'model_name', 'in_channels', 'maps')
