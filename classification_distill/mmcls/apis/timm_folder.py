@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..configs import training_set
 from ..models.backbones import TIMMFeatureMaps
@@ -34,25 +35,29 @@ def write_timm_config(student: Student, folder: Path, preprocessor: Mapping, ima
         str: What the model gives: ``'average'`` of the last map, the ``'map'``, or all ``'maps'``; by itself
             something else, but these as ``'intermediates'``; None where it gives none, and then there is no file.
     """
-    import timm
-
     images = trial_images(student.backbone, image_size)
     expected = student.backbone(images)
     described = _describe(student, preprocessor, image_size) | {'num_features': expected[-1].shape[1]}
     settings = {key: value for key, value in student.backbone_config.items() if key not in NOT_TIMMS}
     for pooling in [{}] if settings.get('features_only') else POOLINGS:
         _write(folder, described | pooling | {'model_args': settings | pooling})
-        try:
-            found = timm.create_model(f'local-dir:{folder}', **loading_arguments(student, folder)).eval()(images)
-        except Exception:  # of networks that do not know the argument, of any kind
-            continue
-        if kind := _compare(found, expected):
-            return kind
+        with suppress(Exception):  # of any kind, of networks that do not know the argument
+            if kind := _compare(_load(student, folder)(images), expected):
+                return kind
     if isinstance(student.backbone, TIMMFeatureMaps):
         _write(folder, described | {'model_args': settings})
-        return 'intermediates'
+        with suppress(Exception):  # as above
+            found = _load(student, folder).forward_intermediates(images, **student.backbone.reading)
+            if _are_same(found, list(expected)):
+                return 'intermediates'
     (folder / CONFIG).unlink()
     return None
+
+
+def _load(student: Student, folder: Path) -> nn.Module:
+    import timm
+
+    return timm.create_model(f'local-dir:{folder}', **loading_arguments(student, folder)).eval()
 
 
 def _write(folder: Path, config: dict) -> None:
