@@ -13,6 +13,7 @@ COMMANDS = {
     'probe': 'probe',
     'embed': 'embed',
     'neighbours': 'neighbours',
+    'classify': 'classify',
     'publish': 'publish_student',
     'report': 'report',
     'transfer': 'transfer',

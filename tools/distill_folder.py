@@ -9,6 +9,7 @@ def main() -> None:
     add('folder', help='folder of images, at any depth')
     add('--teacher', required=True, help='hub id, folder of a diffusers pipeline, or guided-diffusion checkpoint')
     add('--student', required=True, help='name of a model of timm or MMPretrain: resnet50, resnet50_8xb32_in1k')
+    add('--student-weights', metavar='FILE', help='trained weights of it to start from (its initialisation)')
     add('--out', required=True, help='folder of the results')
     add('--gpus', type=int, default=1, help='GPUs; without GPUs, processes (%(default)s)')
     add('--epochs', type=int, default=100, help='(%(default)s)')
@@ -20,7 +21,7 @@ def main() -> None:
     add('--image-size', type=int, metavar='PX', help="side of the student's images (the teacher's size)")
     add('--batch-size', type=int, default=64, help='images of a process, or all where there are fewer (%(default)s)')
     add('--val', metavar='FOLDER', help='labelled images, a subfolder a class, on which the student is measured')
-    add('--workers', type=int, default=4, help='data workers of a process (%(default)s)')
+    add('--workers', type=int, default=4, help='data workers of a process, one a core at most (%(default)s)')
     args = vars(parser.parse_args())
 
     from mmcls.apis.distill import distill

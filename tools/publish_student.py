@@ -1,4 +1,4 @@
-"""Publish the backbone of a distilled student: safetensors, .pth, ONNX, the config and a model card, in a folder."""
+"""Publish the backbone of a distilled student: safetensors, .pth, ONNX, configs and a model card, in a folder."""
 
 import argparse
 
@@ -14,13 +14,14 @@ def main() -> None:
     parser.add_argument(
         '--image-size', type=int, help='side of the images in pixels, by default what the training pipeline gives'
     )
+    parser.add_argument('--license', default='unknown', help='of the student, for the card: apache-2.0 (%(default)s)')
     args = parser.parse_args()
 
     from mmcls.apis.publish import publish
     from mmcls.errors import told
 
     with told(parser.error):
-        print(publish(args.checkpoint, args.folder, args.formats, args.image_size, args.config))
+        print(publish(args.checkpoint, args.folder, args.formats, args.image_size, args.config, args.license))
 
 
 if __name__ == '__main__':

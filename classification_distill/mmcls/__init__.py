@@ -26,6 +26,7 @@ _APIS = {
     'report': 'report',
     'embed': 'embed',
     'neighbours': 'neighbours',
+    'classify': 'classify',
 }
 __all__ = list(_APIS)
 

@@ -20,6 +20,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .errors import MissingFileError, RepFusionError
@@ -88,6 +90,18 @@ def load_checkpoint(path: str | Path, map_location='cpu', mmap: bool = False) ->
             f'{path} is damaged, or holds more than tensors and plain values; nothing in it was run. '
             f'({type(error).__name__}: {str(error).partition(chr(10))[0]})'
         ) from error
+
+
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a ``.safetensors`` file, on the CPU.
+
+    Raises:
+        CheckpointError: When it is damaged.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f'{path} cannot be read ({error}).') from error
 
 
 def find_damage(path: Path) -> str | None:

@@ -1,5 +1,5 @@
 import pytest
-from mmcls.engine.launch import build_runner, draw_predictions
+from mmcls.engine.launch import build_runner, draw_predictions, limit_workers
 from mmengine.config import Config
 
 
@@ -32,3 +32,13 @@ def test_a_config_without_hooks_gets_the_one_that_draws(tmp_path):
     config = Config({'default_scope': 'mmpretrain'})
     draw_predictions(config, str(tmp_path))
     assert config.default_hooks.visualization.out_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize(('cores', 'processes', 'expected'), [(8, 1, 4), (2, 1, 2), (8, 4, 2), (1, 2, 1)])
+def test_data_workers_are_no_more_than_cores(monkeypatch, cores, processes, expected):
+    monkeypatch.setattr('os.sched_getaffinity', lambda pid: set(range(cores)))
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', str(processes))
+    loaders = {'train_dataloader': {'num_workers': 4}, 'val_dataloader': {'num_workers': 0}, 'test_dataloader': None}
+    limit_workers(config := Config(loaders))
+    assert config.train_dataloader.num_workers == expected
+    assert config.val_dataloader.num_workers == 0

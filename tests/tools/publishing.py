@@ -16,9 +16,9 @@ TINY = {'type': 'WideResNet', 'depth': 10, 'width_factor': 1}
 RESNET = {'type': 'ResNet', 'depth': 18}
 
 
-def training_config(backbone: dict, **settings) -> str:
+def training_config(backbone: dict, size: int = 32, **settings) -> str:
     """A distillation's config, as MMEngine writes it into a checkpoint."""
-    pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'RandomResizedCrop', 'scale': 32}, {'type': 'PackInputs'}]
+    pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'RandomResizedCrop', 'scale': size}, {'type': 'PackInputs'}]
     config = {
         'model': {
             'type': 'RepFusion',
@@ -47,6 +47,7 @@ def random_backbone(settings: dict) -> nn.Module:
 def save_checkpoint(path: str, backbone: nn.Module, text: str) -> None:
     weights = {f'student.backbone.{key}': value for key, value in backbone.state_dict().items()}
     meta = {'cfg': text, 'epoch': 2, 'iter': 6}
+    Path(path).parent.mkdir(exist_ok=True)
     torch.save({'meta': meta, 'state_dict': weights | {'task_head.bias': torch.zeros(2)}}, path)
 
 

@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from demo_faces import draw
+from mmcls import load_student
 from mmcls.files import remove
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
@@ -145,18 +146,19 @@ def test_torch_timm_mmpretrain_and_onnx_load_the_student(done):
     def same(found: dict) -> bool:
         return found.keys() == trained.keys() and all(torch.equal(found[key], trained[key]) for key in trained)
 
-    assert same(load_file(out / 'student/student.safetensors'))
-    student = timm.create_model('resnet10t', num_classes=0, checkpoint_path=str(out / 'student/student.safetensors'))
+    assert same(load_file(out / 'student/model.safetensors'))
+    student = timm.create_model('resnet10t', num_classes=0, checkpoint_path=str(out / 'student/model.safetensors'))
     assert same(student.state_dict())
     init_cfg = {'type': 'Pretrained', 'checkpoint': str(out / 'student/student.pth')}
     backbone = MODELS.build({'type': 'TIMMBackbone', 'model_name': 'resnet10t', 'init_cfg': init_cfg})
     backbone.init_weights()
     assert same(backbone.timm_model.state_dict())
-    images = torch.randn(2, 3, 32, 32)
+    assert same(timm.create_model(f'local-dir:{out / "student"}', pretrained=True).state_dict())
+    images = torch.rand(2, 3, 32, 32)
     session = onnxruntime.InferenceSession(out / 'student/student.onnx')
     *_, found = session.run(None, {'images': images.numpy()})
     with torch.no_grad():
-        assert torch.allclose(torch.from_numpy(found).mean((2, 3)), student.eval()(images), atol=1e-3)
+        assert torch.allclose(torch.from_numpy(found), load_student(out / 'student').features(images), atol=1e-3)
 
 
 def test_the_report_and_the_config(done):
@@ -209,6 +211,44 @@ def test_images_may_come_and_go_whatever_the_batch(photos, pipeline_folder, tmp_
         return Config.fromfile(out / 'distill.py').train_dataloader.batch_size
 
     assert [batch(count) for count in (10, 9, 30)] == [10, 9, 9]  # what was begun with a batch keeps it where it can
+
+
+def test_more_epochs_go_on_for_longer_and_fewer_do_not(photos, pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmcls.apis.distill.run_steps', lambda *_: None)
+    (tmp_path / 'student').mkdir()
+    (tmp_path / 'report.html').touch()
+
+    def call(epochs):
+        return run_tool('distill_folder.py', *arguments(photos, tmp_path, pipeline_folder, '--epochs', epochs))
+
+    assert [call(3)[0], call(3)[0]] == [0, 0]
+    assert (tmp_path / 'student').is_dir()
+    assert (tmp_path / 'report.html').exists()
+    assert call(5)[0] == 0
+    assert not (tmp_path / 'student').exists()
+    assert not (tmp_path / 'report.html').exists()
+    config = Config.fromfile(tmp_path / 'distill.py')
+    assert (config.train_cfg.max_epochs, config.param_scheduler.T_max) == (5, 5)
+    code, output = call(4)
+    assert (code, 'distill.py has 5, which can only become more' in output) == (1, True), output
+
+
+def test_a_student_starts_from_trained_weights(photos, pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmcls.apis.distill.run_steps', lambda *_: None)
+    trained = timm.create_model('resnet10t').state_dict()
+    torch.save(trained, tmp_path / 'resnet10t.pth')
+    more = ['--student-weights', tmp_path / 'resnet10t.pth']
+    code, output = run_tool('distill_folder.py', *arguments(photos, tmp_path / 'out', pipeline_folder, *more))
+    assert code == 0, output
+    config = Config.fromfile(tmp_path / 'out/distill.py')
+    model = MODELS.build(config.model | {'data_preprocessor': config.data_preprocessor})
+    model.init_weights()
+    found = model.student['backbone'].timm_model.state_dict()
+    assert len(found) > 50
+    assert all(torch.equal(found[key], trained[key]) for key in found)
+    more = ['--student-weights', photos / 'notes.txt']
+    code, output = run_tool('distill_folder.py', *arguments(photos, tmp_path / 'other', pipeline_folder, *more))
+    assert (code, 'notes.txt is damaged' in output, 'Traceback' in output) == (1, True, False), output
 
 
 @pytest.mark.parametrize('policy', ['fixed', 'reinforce'])

@@ -64,6 +64,31 @@ def test_a_run_ends_with_the_one_that_started_it(tmp_path):
     wait_for(lambda: not Path(f'/proc/{running.read_text()}').exists(), 20)
 
 
+def test_a_script_that_starts_runs_is_not_run_again_by_each(tmp_path):
+    (tmp_path / 'classification_distill').mkdir()
+    job, script = tmp_path / 'job.py', tmp_path / 'script.py'
+    job.write_text(f'open({str(tmp_path / "done")!r}, "x")\n')
+    script.write_text(  # at its top, as in a notebook, without asking for __main__
+        'import pathlib\nfrom mmcls.apis import jobs\n'
+        f'jobs.ROOT = pathlib.Path({str(tmp_path)!r})\n'
+        'jobs._config_text = jobs._code_digest = lambda *_: ""\n'
+        'class Script(jobs.Job):\n'
+        '    command = property(lambda self: [self.config])\n'
+        f'open({str(tmp_path / "begun")!r}, "x")\n'
+        f'jobs.run_jobs([Script("script", {str(job)!r}, jobs.ROOT / "work")], 1)\n'
+        'print(__file__)\n'
+    )
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert (tmp_path / 'done').is_file()
+    assert run.stdout.splitlines()[-1] == str(script)
+
+
+@pytest.mark.parametrize(('seconds', 'text'), [(30, ''), (180, ', about 3 min left')])
+def test_the_time_left_is_said_where_it_is_long(seconds, text):
+    assert jobs.time_left(seconds) == text
+
+
 def wait_for(condition, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not condition():

@@ -11,98 +11,32 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from huggingface_hub import ModelCard
+from mmcls import load_student
 from mmcls.configs import as_code
+from mmcls.errors import MissingFileError
+from mmcls.weights import CheckpointError
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
-from mmpretrain.registry import MODELS
 from processes import run_tool
 from publishing import (
-    RESNET,
     TINY,
     assert_same,
-    execute,
     expect_refusal,
-    load_by_snippet,
     publish,
     random_backbone,
     save_checkpoint,
-    snippets,
     training_config,
 )
 from safetensors.torch import load_file
 from support import ROOT
 
 CONFIGS = ROOT / 'classification_distill' / 'configs'
-TIMM = {'type': 'TIMMBackbone', 'model_name': 'resnet10t'}
-TIMM_VIT = {'type': 'TIMMFeatureMaps', 'model_name': 'vit_tiny_patch16_224', 'maps': 2, 'img_size': 32}
-TIMM_MAPS = TIMM | {'features_only': True, 'out_indices': [2, 4]}
-HRNET = {
-    'type': 'HRNet',
-    'extra': {
-        f'stage{i}': {
-            'num_modules': 1,
-            'num_branches': i,
-            'block': 'BOTTLENECK' if i == 1 else 'BASIC',
-            'num_blocks': [1] * i,
-            'num_channels': [8, 16, 32, 64][:i],
-            'multiscale_output': True,
-        }
-        for i in (1, 2, 3, 4)
-    },
-}
-STUDENTS = [
-    RESNET | {'out_indices': [1, 3], 'base_channels': 8, 'stem_channels': 8},
-    {'type': 'MobileNetV2CIFAR'},
-    TINY,
-    HRNET,
-    TIMM_MAPS,
-    TIMM_VIT,
-]
 
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.parametrize('settings', STUDENTS, ids=lambda s: s['type'])
-def test_every_format_holds_the_student(settings):
-    backbone = random_backbone(settings)
-    save_checkpoint('epoch_2.pth', backbone, training_config(settings))
-    publish('epoch_2.pth', 'published/student')
-    use = snippets('published/student')
-    Path('published/student').rename('student')
-    assert b'site-packages' not in Path('student/student.onnx').read_bytes()  # nothing of this machine
-
-    assert_same(load_by_snippet(use['MMPretrain'], MODELS, 'mmpretrain').state_dict(), backbone.state_dict())
-    network = backbone.timm_model if settings['type'].startswith('TIMM') else backbone
-    assert_same(execute(use['torch'])['state_dict'], network.state_dict())
-    images = torch.randn(5, 3, 32, 32)
-    with torch.no_grad():
-        expected = backbone(images)
-    title = next(title for title in use if title.startswith('ONNX Runtime'))
-    found = execute(use[title], images=images.numpy())['features']
-    assert len(found) == len(expected)
-    for a, b in zip(found, expected, strict=True):
-        assert np.abs(a - b.numpy()).max() <= 1e-4 * max(1, b.abs().max().item())
-
-
-@pytest.mark.parametrize('settings', [TIMM, TIMM_MAPS, TIMM_VIT], ids=['whole', 'maps', 'vit'])
-def test_timm_creates_a_timm_student(settings):
-    backbone = random_backbone(settings)
-    save_checkpoint('epoch_2.pth', backbone, training_config(settings | {'pretrained': True}))
-    publish('epoch_2.pth', 'student', '--formats', 'safetensors')
-    code = next(code for title, code in snippets('student').items() if title.startswith('timm'))
-    images = torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        names = execute(code, images=images)
-        model = names['model'].eval()
-        expected, found = backbone(images), names.get('maps') or model(images)
-    assert_same(model.state_dict(), backbone.timm_model.state_dict())
-    if 'features_only' in settings or 'maps' in settings:
-        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    else:
-        assert torch.allclose(found, expected[0].mean((2, 3)), atol=1e-6)
 
 
 def test_the_averaged_weights_are_published(capsys):
@@ -121,7 +55,7 @@ def test_the_averaged_weights_are_published(capsys):
 
     publish('epoch_3.pth', 'student', '--formats', 'safetensors')
     averaged = hook.ema_model.module['student']['backbone'].state_dict()
-    published = load_file('student/student.safetensors')
+    published = load_file('student/model.safetensors')
     assert_same(published, averaged)
     assert not torch.equal(published['conv1.weight'], model['student']['backbone'].conv1.weight)
     assert 'averaged (EMA) weights of epoch 3' in capsys.readouterr().out
@@ -146,7 +80,7 @@ custom_hooks = [dict(type='EMAHook', momentum=0.1)]
     weights = torch.load('run/epoch_1.pth', weights_only=False)['state_dict']
     publish('run/epoch_1.pth', 'student')
     expected = {k.removeprefix('student.backbone.'): v for k, v in weights.items() if k.startswith('student.backbone.')}
-    assert_same(load_file('student/student.safetensors'), expected)
+    assert_same(load_file('student/model.safetensors'), expected)
     card = Path('student/README.md').read_text()
     rows = [json.loads(row) for row in next(Path('run').glob('*/vis_data/scalars.json')).read_text().splitlines()]
     for key in ('loss_task', 'accuracy/top1'):  # of the first epoch, whose weights these are
@@ -161,7 +95,7 @@ def test_a_student_of_ordinary_distillation():
     backbone = random_backbone(config.model.backbone)
     save_checkpoint('epoch_2.pth', backbone, config.pretty_text)
     publish('epoch_2.pth', 'student', '--formats', 'safetensors')
-    assert_same(load_file('student/student.safetensors'), backbone.state_dict())
+    assert_same(load_file('student/model.safetensors'), backbone.state_dict())
     card = Path('student/README.md').read_text()
     assert 'distilled by KDClassifier' in card
     assert 'timestep policy' not in card
@@ -193,8 +127,8 @@ def test_the_card_says_what_images_and_how_it_was_distilled(decoded, to_rgb, ord
         f'| `student.pth` | `{sha256(Path("student/student.pth").read_bytes()).hexdigest()}` |',
     ):
         assert line in card.splitlines()
-    assert {path.name for path in Path('student').iterdir()} == {'student.pth', 'config.json', 'README.md'}
-    assert Config.fromfile('student/config.json').pretty_text == text
+    assert {path.name for path in Path('student').iterdir()} == {'student.pth', 'training.json', 'README.md'}
+    assert Config.fromfile('student/training.json').pretty_text == text
     assert not any(word in card for word in ('.onnx', '.safetensors'))
 
 
@@ -226,3 +160,62 @@ class Skewed:
 
     def run(self, names, inputs):
         return [value + 1e-3 * max(1, np.abs(value).max()) for value in self.session.run(names, inputs)]
+
+
+def test_nothing_published_names_a_folder_of_this_machine(tmp_path):
+    teacher = tmp_path / 'models' / 'a-ddpm'
+    teacher.mkdir(parents=True)
+    (teacher / 'README.md').write_text('---\nlicense: cc-by-4.0\n---\n# A DDPM\n')
+    text = training_config(TINY, work_dir=str(tmp_path / 'run'), load_from=None)
+    text = text.replace("'not/here'", repr(str(teacher))).replace("'data/faces'", repr(str(tmp_path / 'faces')))
+    save_checkpoint('epoch_2.pth', random_backbone(TINY), text)
+    publish('epoch_2.pth', 'student', '--license', 'apache-2.0')
+    for path in Path('student').iterdir():
+        assert str(tmp_path.parent).encode() not in path.read_bytes(), path
+    card = ModelCard.load('student/README.md')
+    assert "pretrained='a-ddpm'" in card.text
+    assert "| teacher's licence | cc-by-4.0 |" in card.text
+    assert json.loads(Path('student/training.json').read_text())['work_dir'] == 'run'
+    data = card.data.to_dict()
+    assert data.pop('tags') == ['repfusion', 'knowledge-distillation', 'diffusion', 'onnx']
+    expected = {'license': 'apache-2.0', 'library_name': 'mmpretrain', 'pipeline_tag': 'image-feature-extraction'}
+    assert data == expected
+
+
+def test_the_card_says_how_good_the_student_was_at_its_checkpoint():
+    save_checkpoint('run/epoch_2.pth', random_backbone(TINY), training_config(TINY))  # of iteration 6
+    rows = [
+        {'quality/pixels_knn': 20.0, 'quality/pixels_linear': 21.0, 'step': 0},
+        {'quality/student_knn': 11.0, 'quality/student_linear': 12.0, 'quality/student_rank': 3.0, 'step': 0},
+        {'loss': 0.5, 'iter': 6, 'step': 6},
+        {'quality/student_knn': 31.25, 'quality/student_linear': 32.0, 'quality/student_rank': 9.0, 'step': 6},
+        {'quality/student_knn': 99.0, 'quality/student_linear': 99.0, 'quality/student_rank': 9.0, 'step': 12},
+    ]
+    log = Path('run/20260101_000000/vis_data/scalars.json')
+    log.parent.mkdir(parents=True)
+    log.write_text('\n'.join(map(json.dumps, rows)))
+    publish('run/epoch_2.pth', 'student', '--formats', 'safetensors')
+    card = Path('student/README.md').read_text()
+    expected = [
+        '| features of | by the 10 nearest neighbours | by a linear probe |',
+        '|---|---|---|',
+        '| this student | 31.2 | 32.0 |',
+        '| pixels | 20.0 | 21.0 |',
+        '| student before the training | 11.0 | 12.0 |',
+    ]
+    assert '\n'.join(expected) + '\n\n' in card
+    assert '| loss | 0.5 |' in card
+    assert "| teacher's licence | unknown: see where it is from |" in card
+
+
+def test_a_folder_without_pth_is_loaded_and_a_damaged_one_is_told():
+    save_checkpoint('epoch_2.pth', backbone := random_backbone(TINY), training_config(TINY))
+    publish('epoch_2.pth', 'student', '--formats', 'safetensors')
+    assert_same(load_student('student').backbone.state_dict(), backbone.state_dict())
+    weights = Path('student/model.safetensors')
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match=r'model\.safetensors cannot be read'):
+        load_student('student')
+    Path('student/training.json').unlink()
+    with pytest.raises(MissingFileError, match=r'student holds no training\.json'):
+        load_student('student')

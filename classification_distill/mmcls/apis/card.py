@@ -1,14 +1,19 @@
 """The model card of a published student, and what its images must look like."""
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
-from torch import Tensor
+import torch
 
 from ..configs import as_code, training_set, type_name
-from .student import Student, student_channels
+from .onnx_export import Exported
+from .student import Student, find_preprocessor, student_channels
+from .timm_folder import loading_arguments
 
 # Where a backbone of the same name has the same tensors, ``init_cfg`` alone takes the student there.
 SAME_TENSORS = {
@@ -17,33 +22,70 @@ SAME_TENSORS = {
     'MobileNetV2': ('MMPose',),
 }
 NO_METRICS = ('lr', 'base_lr', 'data_time', 'time', 'memory', 'epoch', 'iter', 'step')
+QUALITY = 'quality/'  # of StudentQualityHook's scalars
 
 
-def write_card(folder: Path, name: str, student: Student, image_size: int, features: tuple[Tensor, ...]) -> None:
+@dataclass
+class Facts:
+    """What of a published folder its card tells besides the student.
+
+    Attributes:
+        name: Name of the folder.
+        image_size: Height and width in pixels of the images of the training.
+        license: Of the student, as the Hugging Face hub names it.
+        teacher_license: Of the teacher; None where it is not known.
+        timm: What timm's model gives (``write_timm_config``); None where timm does not load the folder.
+        onnx: What was exported; None where nothing was.
+    """
+
+    name: str
+    image_size: int
+    license: str
+    teacher_license: str | None
+    timm: str | None = None
+    onnx: Exported | None = None
+
+
+def find_license(teacher: Mapping) -> str | None:
+    """Licence of a teacher by its own card, in its folder, or on the hub where that answers."""
+    from huggingface_hub import ModelCard, model_info
+
+    source = str(teacher.get('pretrained', ''))
+    with suppress(Exception):  # no card, or none that can be read; no network, or no such model
+        if Path(source).is_dir():
+            return ModelCard.load(Path(source, 'README.md')).data.license
+        return model_info(source, timeout=5).card_data.license
+    return None
+
+
+def write_card(folder: Path, student: Student, facts: Facts) -> None:
     """Write ``README.md`` beside the published files.
 
     Args:
         folder: Holds the published files.
-        name: Name that the folder is going to have.
         student: What was published.
-        image_size: Height and width of its images in pixels.
-        features: Its feature maps of images of that size.
+        facts: What else is told.
     """
     files = sorted(folder.iterdir())
-    snippets = '\n\n'.join(_snippets(student, name, {path.suffix for path in files}))
+    snippets = '\n\n'.join(_snippets(student, facts, {path.suffix for path in files}))
     network = student.backbone_config.get('model_name', type(student.backbone).__name__)
     hashes = '\n'.join(f'| `{path.name}` | `{sha256(path.read_bytes()).hexdigest()}` |' for path in files)
-    text = f"""# {name}: {network}, distilled by {type_name(student.config['model'])}
+    text = f"""---
+{_front_matter(student, facts)}
+---
+
+# {facts.name}: {network}, distilled by {type_name(student.config['model'])}
 
 The backbone of a student, alone: no neck, no head, no teacher.
 
 | | |
 |---|---|
-{_rows(student, image_size, features)}
+{_rows(student, facts)}
 
-{_metrics(student)}## Use
+{_quality(student)}{_metrics(student)}## Use
 
-Paths are those from the folder that holds `{name}`.
+Paths are those from the folder that holds `{facts.name}`. `features (N, C)` are the averages of the last map.
+{_compared(student)}
 
 {snippets}
 
@@ -56,9 +98,30 @@ Paths are those from the folder that holds `{name}`.
     (folder / 'README.md').write_text(text)
 
 
-def _rows(student: Student, image_size: int, features: tuple[Tensor, ...]) -> str:
+def _compared(student: Student) -> str:
+    neck = student.config['model'].get('neck')
+    if neck and type_name(neck) != 'TokenMaps':  # which has no weights
+        return f"The training's loss saw what a neck, {type_name(neck)}, made of the maps; it is not published."
+    return "A pooled loss compares these with the teacher's."
+
+
+def _front_matter(student: Student, facts: Facts) -> str:
+    """What the Hugging Face hub reads of a card."""
+    from huggingface_hub import ModelCardData
+
+    tags = ['repfusion', 'knowledge-distillation', 'diffusion', *(['onnx'] if facts.onnx else [])]
+    library = 'timm' if facts.timm else 'mmpretrain'
+    return str(
+        ModelCardData(license=facts.license, library_name=library, pipeline_tag='image-feature-extraction', tags=tags)
+    )
+
+
+def _rows(student: Student, facts: Facts) -> str:
     model, dataset = student.config['model'], training_set(student.config)
-    preprocessor = model.get('data_preprocessor') or student.config.get('data_preprocessor') or {}
+    preprocessor = find_preprocessor(student.config)
+    with torch.no_grad():
+        maps = student.backbone(torch.zeros(1, 3, facts.image_size, facts.image_size))
+    size = f'{facts.image_size}x{facts.image_size}'
     packages = ['torch', 'onedl-mmengine', 'onedl-mmpretrain', *(['timm'] if student.is_timm else [])]
     weights = 'an average over training (EMA)' if student.averaged else 'as trained'
     rows = {
@@ -66,13 +129,14 @@ def _rows(student: Student, image_size: int, features: tuple[Tensor, ...]) -> st
         'parameters': f'{sum(p.numel() for p in student.backbone.parameters()):,}',
         'weights': f'{weights}, after {student.epoch} epochs, {student.iteration} iterations '
         f'(`{student.checkpoint.name}`)',
-        'images': f'{image_size}x{image_size} pixels, {student_channels(dataset, preprocessor)}, values from 0 to 255',
+        'images': f'{size} pixels, {student_channels(dataset, preprocessor)}, values from 0 to 255',
         'normalisation': f'(image - mean) / std, mean `{preprocessor.get("mean")}`, std `{preprocessor.get("std")}`'
         if preprocessor.get('mean')
         else 'none',
-        'feature maps (C, h, w)': ', '.join(str(tuple(feature.shape[1:])) for feature in features),
+        'feature maps (C, h, w)': ', '.join(str(tuple(each.shape[1:])) for each in maps),
         'data set': f'{type_name(dataset)}, `{dataset.get("data_root")}`',
         'teacher': f'`{as_code(model.get("teacher"))}`',
+        "teacher's licence": facts.teacher_license or 'unknown: see where it is from',
         'distillation loss': f'`{as_code(model.get("distill_loss"))}`',
         'timestep policy': f'`{as_code(model["timestep_policy"])}`' if 'timestep_policy' in model else None,
         'versions': ', '.join(f'{package} {version(package)}' for package in packages),
@@ -80,14 +144,45 @@ def _rows(student: Student, image_size: int, features: tuple[Tensor, ...]) -> st
     return '\n'.join(f'| {name} | {value} |' for name, value in rows.items() if value)
 
 
-def _metrics(student: Student) -> str:
-    """The last values logged up to the checkpoint, where ``scalars.json`` lies beside it."""
-    latest = {}
+def _logged(student: Student) -> Iterator[dict]:
+    """What was logged up to the checkpoint, where ``scalars.json`` lies beside it."""
     for log in sorted(student.checkpoint.parent.glob('*/vis_data/scalars.json')):
         for row in map(json.loads, log.read_text().splitlines()):
-            if row.get('iter', 0) > student.iteration:
+            # The step of a validation is an epoch; that of the student's quality an iteration.
+            is_quality = any(key.startswith(QUALITY) for key in row)
+            if row.get('iter', row['step'] if is_quality else 0) > student.iteration:
                 break
-            latest |= {key: value for key, value in row.items() if key not in NO_METRICS}
+            yield row
+
+
+def _quality(student: Student) -> str:
+    """How good the student is, where the run measured it."""
+    rows = [row for row in _logged(student) if any(key.startswith(QUALITY) for key in row)]
+    starts = [row for row in rows if f'{QUALITY}student_knn' in row and row['step'] == 0]
+    latest = {key: value for row in rows for key, value in row.items()}
+    measured = {'this student': ('student', latest), 'pixels': ('pixels', latest), 'teacher': ('teacher', latest)}
+    if starts:
+        measured['student before the training'] = ('student', starts[0])
+    lines = [
+        f'| {name} | {found[f"{QUALITY}{who}_knn"]:.1f} | {found[f"{QUALITY}{who}_linear"]:.1f} |'
+        for name, (who, found) in measured.items()
+        if f'{QUALITY}{who}_knn' in found
+    ]
+    if not lines:
+        return ''
+    head = ['| features of | by the 10 nearest neighbours | by a linear probe |', '|---|---|---|']
+    title = '## How good it is\n\nLabelled images classified by the features, in %, as the training measured it.\n'
+    return '\n'.join([title, *head, *lines, '', ''])
+
+
+def _metrics(student: Student) -> str:
+    """The last values logged up to the checkpoint."""
+    latest = {
+        key: value
+        for row in _logged(student)
+        for key, value in row.items()
+        if key not in NO_METRICS and not key.startswith(QUALITY)
+    }
     if not latest:
         return ''
     note = ''
@@ -97,29 +192,38 @@ def _metrics(student: Student) -> str:
     return '\n'.join(['## Last metrics', note, '| | |', '|---|---|', *rows, '', ''])
 
 
-def _snippets(student: Student, name: str, suffixes: set[str]) -> list[str]:
+def _snippets(student: Student, facts: Facts, suffixes: set[str]) -> list[str]:
     """How each library takes the student up."""
-    snippets = []
+    name, snippets = facts.name, []
+    if {'.pth', '.safetensors'} & suffixes:
+        code = f"""from mmcls import load_student
+
+student = load_student({name!r})
+maps, features = student(images), student.features(images)"""
+        snippets.append(_python('RepFusion, with RGB images (N, 3, H, W) in [0, 1]', code))
+    if facts.timm:
+        snippets.append(_python('timm, with normalised images (N, 3, H, W)', _timm_code(student, facts)))
     if '.pth' in suffixes:
         snippets += _openmmlab_snippets(student, f'{name}/student.pth')
     if '.safetensors' in suffixes:
-        file = f'{name}/student.safetensors'
-        if student.is_timm:
-            title = (
-                "timm, whose names `student.safetensors` has; `student.pth` has those of MMPretrain's `TIMMBackbone`, "
-                'with `timm_model.` before them'
-            )
-            snippets.append(_python(title, f'import timm\n\n{_timm_code(student, file)}'))
-        snippets.append(
-            _python('torch', f'from safetensors.torch import load_file\n\nstate_dict = load_file({file!r})')
-        )
-    if '.onnx' in suffixes:
-        code = f"""import onnxruntime
+        code = f"from safetensors.torch import load_file\n\nstate_dict = load_file('{name}/model.safetensors')"
+        names = f'{"timm" if student.is_timm else "MMPretrain"}'
+        snippets.append(_python(f'torch, by the names that the tensors have in {names}', code))
+    if facts.onnx:
+        snippets.append(_python(_onnx_title(facts), _onnx_code(name)))
+    return snippets
+
+
+def _onnx_title(facts: Facts) -> str:
+    size = 'any size' if facts.onnx.any_size else f'{facts.image_size}x{facts.image_size} pixels, as the network wants'
+    return f'ONNX Runtime, with float32 RGB images (N, 3, H, W) in [0, 1], any number, of {size}'
+
+
+def _onnx_code(name: str) -> str:
+    return f"""import onnxruntime
 
 session = onnxruntime.InferenceSession('{name}/student.onnx')
-features = session.run(None, {{'images': images}})"""
-        snippets.append(_python('ONNX Runtime, with normalised float32 images (N, 3, H, W) of the size above', code))
-    return snippets
+*maps, features = session.run(None, {{'images': images}})"""
 
 
 def _openmmlab_snippets(student: Student, file: str) -> list[str]:
@@ -148,16 +252,23 @@ def _python(title: str, code: str) -> str:
     return f'{title}:\n\n```python\n{code}\n```'
 
 
-def _timm_code(student: Student, file: str) -> str:
-    """How timm builds the student and loads it and, where it takes more than a call, gives its maps."""
-    settings, others = student.backbone_config, ('type', 'model_name', 'in_channels', 'maps')
-    arguments = {key: value for key, value in settings.items() if key not in others}
-    if not arguments.get('features_only'):
-        arguments['num_classes'] = 0
-    arguments['checkpoint_path'] = file
-    given = ', '.join(f'{key}={as_code(value)}' for key, value in arguments.items())
-    code = f'model = timm.create_model({settings["model_name"]!r}, {given})'
+def _timm_code(student: Student, facts: Facts) -> str:
+    """How timm loads the student and gives its features and, where it takes more than a call, its maps."""
+    given = ', '.join(f'{key}={value!r}' for key, value in loading_arguments(student, facts.name).items())
+    result = {
+        'average': 'features = model(images)',
+        'map': 'features = model(images).mean((2, 3))',
+        'maps': 'maps = model(images)\nfeatures = maps[-1].mean((2, 3))',
+        'intermediates': '',
+    }[facts.timm]
+    code = f"""import timm
+
+model = timm.create_model('local-dir:{facts.name}', {given}).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))  # of a PIL image
+{result}"""
     if reading := getattr(student.backbone, 'reading', None):
         given = ', '.join(f'{key}={value!r}' for key, value in reading.items())
-        code += f'.eval()\nmaps = model.forward_intermediates(images, {given})  # of normalised images (N, 3, H, W)'
+        code = f'{code.rstrip()}\nmaps = model.forward_intermediates(images, {given})'
+    if facts.timm == 'intermediates':
+        code += '\nfeatures = maps[-1].mean((2, 3))  # model(images) has a norm, or more, that was not distilled'
     return code

@@ -15,7 +15,7 @@ from ..configs import load_config
 from ..datasets.image_folder import load_classes
 from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
-from ..files import write_text
+from ..files import remove, write_text
 from ..models.teachers import BaseTeacher
 from .folder_config import CONFIG, POLICIES, RECIPE, TREE, WORK_DIR, Settings, config_text
 from .folder_images import IMAGES, FolderImages, list_images
@@ -23,8 +23,10 @@ from .networks import Network, describe_student
 from .publish import publish
 from .report import report
 from .steps import Step, Training, run_steps
+from .student_weights import write_starting_weights
 from .teacher import describe_teacher
 
+STUDENT, REPORT = 'student', 'report.html'
 # The U-Nets that the recipe was found on.
 OF_THE_RECIPE = ('DiffusersTeacher', 'ADMTeacher', 'LatentTeacher')
 
@@ -46,10 +48,11 @@ def distill(
     batch_size: int = 64,
     workers: int = 4,
     val: str | Path | None = None,
+    student_weights: str | Path | None = None,
 ) -> Training:
     """Distil a diffusion model into a student on a folder of images. Labels are not needed.
 
-    What is finished is skipped, what was interrupted goes on.
+    What is finished is skipped, what was interrupted goes on. With more epochs than before, it goes on for longer.
 
     Args:
         images: Folder of images, at any depth.
@@ -68,8 +71,10 @@ def distill(
         variant: Of a guided-diffusion checkpoint whose name does not tell it.
         image_size: Side of the student's images in pixels; by default the teacher's.
         batch_size: Images of a process, or all where there are fewer.
-        workers: Data workers of a process.
+        workers: Data workers of a process, of which a training starts one a core at most.
         val: Folder of some labelled images, a subfolder a class, on which the student is measured as it learns.
+        student_weights: Trained weights to start from: a file of timm, MMPretrain or an earlier distillation, or the
+            folder of a published student. By default the student starts as its library initialises it.
 
     Returns:
         Training: Its ``checkpoint`` is what ``load_student`` takes.
@@ -98,7 +103,11 @@ def distill(
     )
     _check(settings)
     found = _look_at_images(settings, subfolders_are_classes)
-    text = config_text(settings, *_look_at_networks(settings, str(teacher), variant, layers, student), found)
+    described, losses, network = _look_at_networks(settings, str(teacher), variant, layers, student)
+    if student_weights:
+        path = settings.out / 'student_weights.pth'
+        network.backbone['init_cfg'] = write_starting_weights(Path(student_weights), network.backbone, path)
+    text = config_text(settings, described, losses, network, found)
     run = _write_config(settings, text)
     write_text(settings.out / IMAGES, found.annotations)
     run_steps(_plan(settings, run), settings.out / 'commands.sh')
@@ -188,25 +197,39 @@ def _write_config(settings: Settings, text: str) -> Training:
         UnusableInputError: When that call had other arguments.
     """
     path = settings.out / CONFIG
-    if path.is_file() and _without_fit(path.read_text()) != _without_fit(text):
-        raise UnusableInputError(
-            f'{path} is not what these arguments give: it was written for others, or edited. Repeat the call as it '
-            'was, or give another --out. An edited config is trained by: '
-            f'bash tools/dist_train.sh {path} {settings.gpus}'
-        )
+    if path.is_file():
+        if _comparable(path.read_text()) != _comparable(text):
+            raise UnusableInputError(
+                f'{path} is not what these arguments give: it was written for others, or edited. Repeat the call as it '
+                'was, or give another --out. An edited config is trained by: '
+                f'bash tools/dist_train.sh {path} {settings.gpus}'
+            )
+        _go_on_for_longer(settings, Config.fromfile(path).train_cfg.max_epochs)
     write_text(path, text)
     return Training(TREE, str(path), Config.fromfile(path), str(settings.out / WORK_DIR))
 
 
-def _without_fit(text: str) -> str:
-    """A config without the batch size that was fitted to the number of images; what was asked for stands behind it."""
-    return re.sub(r'batch_size=\d+,', '', text)
+def _go_on_for_longer(settings: Settings, epochs: int) -> None:
+    """Take away what was made of a shorter training's end."""
+    if settings.epochs < epochs:
+        raise UnusableInputError(
+            f'epochs={settings.epochs}: {settings.out / CONFIG} has {epochs}, which can only become more. Give another '
+            '--out.'
+        )
+    if settings.epochs > epochs:
+        for name in (STUDENT, REPORT):
+            remove(settings.out / name)
+
+
+def _comparable(text: str) -> str:
+    """A config without what a later call may change: the epochs, and the batch size that the number of images gave."""
+    return re.sub(r'(batch_size|max_epochs|T_max|interval)=\d+', '', text)
 
 
 def _plan(settings: Settings, run: Training) -> list[Step]:
     """Check, distil, publish, report; in this process, but for a training that takes several."""
     begun = any(Path(run.work_dir).glob('*.pth'))
-    student, page = settings.out / 'student', settings.out / 'report.html'
+    student, page = settings.out / STUDENT, settings.out / REPORT
 
     def train_here() -> None:
         train(prepare_config(run.path, {}, resume='auto'))

@@ -82,4 +82,4 @@ def embed(
 
 @torch.no_grad()
 def _average(student: NormalizedStudent, pixels: Tensor) -> Tensor:
-    return student(pixels.float() / 255)[-1].float().mean((2, 3)).cpu()
+    return student.features(pixels.float() / 255).cpu()

@@ -144,13 +144,13 @@ def _find_classes(folder: Path, names: list[str]) -> list[str]:
     if loose := [name for name in names if '/' not in name]:
         raise UnusableInputError(
             f'{len(loose)} images lie in no subfolder of {folder} ({_first(loose)}), so they have no class. Move '
-            'them, or leave out --subfolders-are-classes.'
+            'them, or distil without --subfolders-are-classes.'
         )
     classes = sorted({name.partition('/')[0] for name in names})
     if len(classes) < 2:
         raise UnusableInputError(
-            f'{folder} has images in one subfolder alone, {classes[0]!r}: one class teaches nothing. Leave out '
-            '--subfolders-are-classes.'
+            f'{folder} has images in one subfolder alone, {classes[0]!r}: one class teaches nothing. Add '
+            'another, or distil without --subfolders-are-classes.'
         )
     return classes
 

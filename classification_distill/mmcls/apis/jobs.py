@@ -10,6 +10,8 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -17,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
 
+import torch
 from mmengine.config import Config
 
 from ..configs import ROOT
@@ -149,6 +152,11 @@ def in_order(jobs: list[Job]) -> list[Job]:
     return sorted(unique.values(), key=lambda job: job.work_dir not in needed)
 
 
+def runs_at_a_time() -> int:
+    """Runs at a time: one a core, or as many as fill a GPU."""
+    return min(4, os.cpu_count()) if torch.cuda.is_available() else os.cpu_count()
+
+
 def run_jobs(jobs: list[Job], num_parallel: int) -> None:
     """Run those of ``jobs`` that are not done, in an order that respects what they need.
 
@@ -160,7 +168,8 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
     """
     waiting = [job for job in jobs if not job.done]
     _check_needs(waiting)
-    total, started_at = len(jobs), {}
+    total, started_at, began = len(jobs), {}, time.monotonic()
+    alike, finished = not any(job.needs for job in waiting), 0
     if len(waiting) < total:
         print(f'{total - len(waiting)} of {total} runs are done already.', flush=True)
     running: dict[BaseProcess, Job] = {}
@@ -178,10 +187,11 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
                 if process.exitcode:
                     _fail(job)
                 job.mark_done()
-                number = total - len(waiting) - len(running)
+                number, finished = total - len(waiting) - len(running), finished + 1
                 seconds = time.monotonic() - started_at[process]
+                left = time_left((time.monotonic() - began) / finished * (total - number)) if alike else ''
                 clear = '\r\033[K' if sys.stdout.isatty() else ''
-                print(f'{clear}[{number}/{total}] {job.name} ({seconds:.0f} s)', flush=True)
+                print(f'{clear}[{number}/{total}] {job.name} ({seconds:.0f} s{left})', flush=True)
             if running and sys.stdout.isatty():
                 states = '; '.join(f'{job.name}: {job.progress()}' for job in running.values())
                 print(f'\r\033[K{states[:100]}', end='', flush=True)
@@ -194,6 +204,11 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
             process.terminate()
         for process in running:
             process.join(60)
+
+
+def time_left(seconds: float) -> str:
+    """As the end of a remark, where it is worth one."""
+    return f', about {seconds / 60:.0f} min left' if seconds > 90 else ''
 
 
 def _check_needs(waiting: list[Job]) -> None:
@@ -212,12 +227,25 @@ def _start(job: Job) -> BaseProcess:
     job.work_dir.mkdir(parents=True, exist_ok=True)
     write_text(recipe, json.dumps(job.recipe))
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['__main__', 'mmcls'])
+    context.set_forkserver_preload(['mmcls'])
     # Read when torch is imported: small processes with several threads each are up to ten times slower.
     os.environ['OMP_NUM_THREADS'] = '1'
     process = context.Process(target=_run, args=(job.command, ROOT / job.tree, job.work_dir / 'run.log'))
-    process.start()
+    with _nameless_main():
+        process.start()
     return process
+
+
+@contextmanager
+def _nameless_main() -> Iterator[None]:
+    """A new process would import the script that called this, and so do again what it does at its top."""
+    main = sys.modules['__main__']
+    path = main.__dict__.pop('__file__', None)
+    try:
+        yield
+    finally:
+        if path is not None:
+            main.__file__ = path
 
 
 def _run(command: list[str], folder: Path, log: Path) -> None:

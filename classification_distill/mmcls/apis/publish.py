@@ -1,22 +1,24 @@
-"""Publish the backbone of a distilled student: safetensors, .pth, ONNX, the config and a model card, in a folder."""
+"""Publish the backbone of a distilled student: safetensors, .pth, ONNX, configs and a model card, in a folder."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..configs import find_image_size
 from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
-from .card import write_card
-from .student import Student, read_student
+from .card import Facts, find_license, write_card
+from .onnx_export import Exported, ExportError, write_onnx
+from .student import TRAINING, WEIGHTS, NormalizedStudent, Student, average, find_preprocessor, normalized, read_student
+from .timm_folder import write_timm_config
 
 FORMATS = ('safetensors', 'pth', 'onnx')
-TOLERANCE = 1e-4
 
 
 def write_safetensors(student: Student, path: Path) -> None:
@@ -32,51 +34,16 @@ def write_pth(student: Student, path: Path) -> None:
     torch.save({'meta': meta, 'state_dict': student.backbone.state_dict()}, path)
 
 
-def write_onnx(student: Student, images: Tensor, path: Path) -> float:
-    """Export images to feature maps, for batches of any size, and check the file against torch.
+class WithAverage(nn.Module):
+    """A student that gives its maps and, last, the averages of the last one."""
 
-    Args:
-        student: The student.
-        images: Normalised images ``(N, 3, H, W)``, N at least 2.
-        path: File to write.
+    def __init__(self, student: NormalizedStudent):
+        super().__init__()
+        self.student = student
 
-    Returns:
-        float: The largest difference between ONNX Runtime and torch; of maps whose values exceed 1, relative to the
-            largest.
-
-    Raises:
-        ValueError: When the difference exceeds 1e-4.
-    """
-    import onnx
-    import onnxruntime
-
-    names = [f'feature_{index}' for index in range(len(student.backbone(images)))]
-    program = torch.onnx.export(
-        student.backbone,
-        (images,),
-        input_names=['images'],
-        output_names=names,
-        dynamic_shapes=({0: torch.export.Dim('batch')},),
-        dynamo=True,
-        verbose=False,
-    )
-    # The exporter notes the traceback of every operation, with the folders of this machine.
-    model = program.model_proto
-    for part in (model.graph, *model.graph.node):
-        part.ClearField('metadata_props')
-    onnx.save(model, path)
-    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    difference = 0.0
-    for batch in (images, images[:1]):
-        for expected, found in zip(student.backbone(batch), session.run(None, {'images': batch.numpy()}), strict=True):
-            scale = max(1.0, expected.abs().max().item())
-            difference = max(difference, (expected - torch.from_numpy(found)).abs().max().item() / scale)
-    if not difference <= TOLERANCE:
-        raise UnusableInputError(
-            f'ONNX Runtime and torch differ by {difference:.2g}, expected at most {TOLERANCE}. Publish without ONNX: '
-            '--formats safetensors pth.'
-        )
-    return difference
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps = self.student(images)
+        return *maps, average(maps[-1])
 
 
 def publish(
@@ -85,16 +52,18 @@ def publish(
     formats: Sequence[str] = FORMATS,
     image_size: int | None = None,
     config_file: str | None = None,
+    license: str = 'unknown',
 ) -> str:
     """Write the backbone of a distilled student into a folder, whole or not at all.
 
     Args:
         checkpoint: What a distillation wrote.
-        folder: Must not exist yet. It gets ``student.safetensors``, ``student.pth``, ``student.onnx``, ``config.json``
-            and a model card.
+        folder: Must not exist yet. It gets ``model.safetensors``, ``student.pth``, ``student.onnx``, the training's
+            config (``training.json``), timm's (``config.json``) where the student is one of its networks, and a card.
         formats: Which of ``safetensors``, ``pth`` and ``onnx``.
         image_size: Side of the images in pixels; by default what the training pipeline gives.
         config_file: The distillation's config; by default the one that the checkpoint keeps.
+        license: Of the student, as the Hugging Face hub names it: ``'apache-2.0'``.
 
     Returns:
         str: What was published, in a sentence.
@@ -116,7 +85,8 @@ def publish(
     image_size = image_size or find_image_size(student.config)
     if image_size is None:
         raise UnusableInputError('The training pipeline does not say how large its images are. Give --image-size.')
-    write_folder(student, folder, formats, image_size)
+    facts = Facts(folder.name, image_size, license, find_license(student.config['model'].get('teacher', {})))
+    write_folder(replace(student, config=without_folders(student.config)), folder, formats, facts)
     weights = 'averaged (EMA) weights' if student.averaged else 'weights'
     return (
         f'{folder}: {type(student.backbone).__name__}, {len(student.backbone.state_dict())} tensors, {weights} of '
@@ -125,21 +95,41 @@ def publish(
 
 
 @torch.no_grad()
-def write_folder(student: Student, folder: Path, formats: Sequence[str], image_size: int) -> None:
-    images = torch.randn(3, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+def write_folder(student: Student, folder: Path, formats: Sequence[str], facts: Facts) -> None:
+    network, preprocessor = normalized(student.backbone, student.config), find_preprocessor(student.config)
     with written_whole(folder) as partial:
         partial.mkdir()
-        writers = {
-            'safetensors': lambda: write_safetensors(student, partial / 'student.safetensors'),
-            'pth': lambda: write_pth(student, partial / 'student.pth'),
-            'onnx': lambda: write_onnx(student, images, partial / 'student.onnx'),  # minutes, if it is large
-        }
-        results = {}
+        (partial / TRAINING).write_text(json.dumps(student.config, indent=1))
         with tqdm([name for name in FORMATS if name in formats], unit='file', disable=None) as bar:
             for name in bar:
                 bar.set_description(f'writing {name}')
-                results[name] = writers[name]()
-        if 'onnx' in results:
-            print(f'ONNX Runtime and torch differ by {results["onnx"]:.2g} at most.')
-        (partial / 'config.json').write_text(json.dumps(student.config, indent=1))
-        write_card(partial, folder.name, student, image_size, student.backbone(images))
+                if name == 'safetensors':
+                    write_safetensors(student, partial / WEIGHTS)
+                    if student.is_timm and not network.is_bgr:
+                        facts.timm = write_timm_config(student, partial, preprocessor, facts.image_size)
+                elif name == 'pth':
+                    write_pth(student, partial / 'student.pth')
+                else:  # minutes, if it is large
+                    facts.onnx = write_student_onnx(network, facts.image_size, partial / 'student.onnx')
+        if facts.onnx:
+            print(f'ONNX Runtime and torch differ by {facts.onnx.difference:.2g} at most.')
+        write_card(partial, student, facts)
+
+
+def write_student_onnx(network: NormalizedStudent, image_size: int, path: Path) -> Exported:
+    """The maps ``map_0``, ... and ``features``, the averages of the last."""
+    count = len(network(torch.zeros(1, 3, image_size, image_size)))
+    names = [*(f'map_{i}' for i in range(count)), 'features']
+    try:
+        return write_onnx(WithAverage(network).eval(), image_size, names, path)
+    except ExportError as error:
+        raise ExportError(f'{error} Publish without ONNX: --formats safetensors pth.') from error
+
+
+def without_folders(node):
+    """A config whose absolute paths, which are of this machine, are names."""
+    if isinstance(node, dict):
+        return {key: without_folders(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(map(without_folders, node))
+    return Path(node).name if isinstance(node, str) and Path(node).is_absolute() else node

@@ -1,22 +1,24 @@
 """A student's backbone out of a training checkpoint, without its teacher."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from mmengine.registry import init_default_scope
-from mmpretrain.models import TIMMBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..configs import find_image_size, load_config, parse_config, training_set, type_name, walk
 from ..engine.preflight import channel_order, swaps_channels
 from ..errors import MissingFileError, UnusableInputError
-from ..models.backbones import TIMMFeatureMaps
 from ..models.images import Images, as_batch
-from ..weights import STUDENT_PREFIX, describe_prefixes, load_checkpoint
+from ..weights import STUDENT_PREFIX, describe_prefixes, load_checkpoint, load_safetensors
 
+# In a published folder: the distillation's config, and the weights by the name that timm looks for.
+TRAINING, WEIGHTS = 'training.json', 'model.safetensors'
+TIMM_BACKBONES = ('TIMMBackbone', 'TIMMFeatureMaps')
 STARTING_WEIGHTS = ('init_cfg', 'pretrained', 'checkpoint_path')
 
 
@@ -44,7 +46,7 @@ class Student:
 
     @property
     def is_timm(self) -> bool:
-        return isinstance(self.backbone, TIMMBackbone | TIMMFeatureMaps)
+        return type(self.backbone).__name__ in TIMM_BACKBONES
 
 
 def read_student(path: Path, config_file: str | None = None) -> Student:
@@ -75,10 +77,7 @@ def read_student(path: Path, config_file: str | None = None) -> Student:
     source = config_file or f'The config that {path} keeps'
     if 'backbone' not in config.get('model', {}):
         raise UnusableInputError(f'{source} has no model.backbone. Give the config of the distillation by --config.')
-    settings = {key: value for key, value in config['model']['backbone'].items() if key not in STARTING_WEIGHTS}
-    if not config_file:
-        settings = _bare_types(settings)
-        _refuse_foreign_types(settings, source)
+    settings = backbone_settings(config, None if config_file else source)
     backbone = _build(settings, state_dict, f'{source} does not describe the student of {path}')
     return Student(
         backbone=backbone,
@@ -89,6 +88,23 @@ def read_student(path: Path, config_file: str | None = None) -> Student:
         iteration=meta.get('iter', 0),
         averaged='ema_state_dict' in checkpoint,
     )
+
+
+def backbone_settings(config: Mapping, source: str | None) -> dict:
+    """What builds a config's backbone, without what it once started from.
+
+    Args:
+        config: Of a distillation.
+        source: Where a stranger's config is from, for the message; None trusts it.
+
+    Raises:
+        UnusableInputError: When a stranger's config asks for other than a backbone of MMPretrain or mmcls.
+    """
+    settings = {key: value for key, value in config['model']['backbone'].items() if key not in STARTING_WEIGHTS}
+    if source:
+        settings = _bare_types(settings)
+        _refuse_foreign_types(settings, source)
+    return settings
 
 
 def _build(settings: dict, state_dict: dict, problem: str) -> nn.Module:
@@ -124,10 +140,34 @@ class NormalizedStudent(nn.Module):
         pixels = 255 * (images.flip(1) if self.is_bgr else images)
         return self.backbone((pixels - self.mean) / self.std)
 
+    def features(self, images: Tensor) -> Tensor:
+        """The averages ``(N, C)`` of the last map, which pooled losses compare, of images as ``forward`` takes them."""
+        return average(self(images)[-1])
+
     @torch.no_grad()
     def read(self, images: Images, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         """As ``forward``, of PIL images, arrays or tensors, resized to ``size``; see ``as_batch``."""
         return self(as_batch(images, size).to(self.mean.device))
+
+
+def average(feature: Tensor) -> Tensor:
+    """Averages ``(N, C)`` of a map ``(N, C, h, w)``, or of tokens ``(N, C, L)``."""
+    return feature.flatten(2).mean(2)
+
+
+@torch.no_grad()
+def trial_images(network: nn.Module, size: int) -> Tensor:
+    """Images ``(3, 3, H, W)`` in [0, 1] by which two ways to compute a student's features are told apart.
+
+    They are of the training's size or, where that is small and the network takes others, of 128 pixels: of a last map
+    with one place any average is the same.
+    """
+    images = torch.rand(3, 3, max(size, 128), max(size, 128), generator=torch.Generator().manual_seed(0))
+    try:
+        network(images)
+    except Exception:  # of the network, of any kind
+        return images[..., :size, :size]
+    return images
 
 
 def load_student(path: str | Path, config_file: str | None = None) -> NormalizedStudent:
@@ -148,33 +188,62 @@ def load_student(path: str | Path, config_file: str | None = None) -> Normalized
         >>> student = load_student('work_dirs/digits-hint/ddpm-r18_hint/epoch_100.pth')
         >>> student.read(Image.open('digit.png'))[-1].shape
         torch.Size([1, 128, 4, 4])
+        >>> student.features(torch.rand(8, 3, 32, 32)).shape
+        torch.Size([8, 128])
+    """
+    backbone, _, config = open_student(path, config_file)
+    return normalized(backbone, config)
+
+
+def open_student(path: str | Path, config_file: str | None = None) -> tuple[nn.Module, dict, dict]:
+    """The network as ``load_student`` finds it.
+
+    Returns:
+        tuple: The backbone, its config, and the config of the distillation.
     """
     path = Path(path)
-    if path.is_dir():
-        _check_published(path)
-        weights, config = load_checkpoint(path / 'student.pth'), json.loads((path / 'config.json').read_text())
-        settings = _bare_types(weights['meta']['backbone'])
-        _refuse_foreign_types(settings, str(path))
-        backbone = _build(settings, weights['state_dict'], f'{path} is not what publish wrote')
-    else:
+    if not path.is_dir():
         student = read_student(path, config_file)
-        backbone, config = student.backbone, student.config
-    preprocessor = config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
+        return student.backbone, student.backbone_config, student.config
+    config = _read_published(path)
+    settings = backbone_settings(config, str(path))
+    backbone = _build(settings, _published_weights(path, settings), f'{path} is not what publish wrote')
+    return backbone, settings, config
+
+
+def normalized(backbone: nn.Module, config: Mapping) -> NormalizedStudent:
+    """A backbone with the normalisation of the training that a config describes."""
+    preprocessor = find_preprocessor(config)
     order = student_channels(training_set(config), preprocessor)
-    return NormalizedStudent(backbone, preprocessor.get('mean'), preprocessor.get('std'), order == 'BGR')
+    return NormalizedStudent(backbone, preprocessor.get('mean'), preprocessor.get('std'), order == 'BGR').eval()
 
 
-def _check_published(folder: Path) -> None:
-    if not (folder / 'config.json').is_file():
-        raise MissingFileError(f'{folder} holds no config.json: give a folder that publish wrote, or a checkpoint.')
+def find_preprocessor(config: Mapping) -> Mapping:
+    """The config of the data preprocessor, wherever MMEngine takes it from."""
+    return config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
+
+
+def _read_published(folder: Path) -> dict:
+    """The training's config in a published folder."""
+    path = folder / TRAINING
+    if not path.is_file():
+        raise MissingFileError(f'{folder} holds no {TRAINING}: give a folder that publish wrote, or a checkpoint.')
+    return json.loads(path.read_text())
+
+
+def _published_weights(folder: Path, settings: dict) -> dict[str, Tensor]:
+    """A published backbone's tensors by their names in MMPretrain."""
+    if (path := folder / WEIGHTS).is_file():
+        prefix = 'timm_model.' if settings['type'] in TIMM_BACKBONES else ''
+        return {prefix + key: value for key, value in load_safetensors(path).items()}
+    return load_checkpoint(folder / 'student.pth')['state_dict']
 
 
 def image_size_of(path: str | Path) -> int | None:
     """Side in pixels of the images that a student was trained on, where its config says so."""
     path = Path(path)
     if path.is_dir():
-        _check_published(path)
-        return find_image_size(json.loads((path / 'config.json').read_text()))
+        return find_image_size(_read_published(path))
     return find_image_size(read_student(path).config)
 
 

@@ -4,16 +4,13 @@ Every part distils a diffusion model into students, trains models from the stude
 with the same models from scratch: at learning rates that validation images choose, and once on test images.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
 
-import torch
-
-from ..apis.jobs import Job, in_order, run_jobs
+from ..apis.jobs import Job, in_order, run_jobs, runs_at_a_time
 from ..configs import ROOT
 from ..errors import UnusableInputError
 from . import cifar10, digits, faces, pictures, report
@@ -90,7 +87,7 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
     comparisons = domain.plan(replace(settings, teacher=teacher) if teacher else settings)
 
     def run(stage: Callable[[Comparison], Iterable[Job]]) -> None:
-        run_jobs(in_order([job for comparison in comparisons for job in stage(comparison)]), _num_parallel())
+        run_jobs(in_order([job for comparison in comparisons for job in stage(comparison)]), runs_at_a_time())
 
     run(lambda comparison: comparison.tuning)
     yield report.preview(comparisons)
@@ -100,8 +97,3 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
     yield report.write(comparisons, domain.WORK_DIR, name)
     if comparisons[0].recipe:
         yield f'Predictions: {pictures.compare(comparisons[0], domain.WORK_DIR / f"predictions_{name}.png")}'
-
-
-def _num_parallel() -> int:
-    """Runs at a time: one a core, or as many as fill a GPU."""
-    return min(4, os.cpu_count()) if torch.cuda.is_available() else os.cpu_count()

@@ -212,6 +212,7 @@ def build_runner(config: Config, progress: bool = True) -> Runner:
         set_rendezvous()
         config.launcher = 'pytorch'  # from here on it is as if torchrun had started the processes
     refuse_more_processes_than_gpus()
+    limit_workers(config)
     os.environ.setdefault('LOCAL_RANK', '0')
     if config.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine's own set-up calls torch.cuda.set_device; it leaves an initialised process group alone.
@@ -223,6 +224,14 @@ def build_runner(config: Config, progress: bool = True) -> Runner:
             'find_unused_parameters': config.get('find_unused_parameters', False),
         } | dict(config.get('model_wrapper_cfg') or {})
     return (WatchedRunner if progress and is_watched() else Runner).from_cfg(config)
+
+
+def limit_workers(config: Config) -> None:
+    """Start no more data workers than this process has cores: more only wait for each other."""
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    for split in ('train', 'val', 'test'):
+        if loader := config.get(f'{split}_dataloader'):
+            loader.num_workers = min(loader.get('num_workers', 0), max(1, cores))
 
 
 def refuse_more_processes_than_gpus() -> None:

@@ -89,7 +89,7 @@ class StudentQualityHook(Hook):
         for batch in self.pixels.split(BATCH):
             images = normalize(batch.to(preprocessor.device).float(), preprocessor)
             # Not as compiled: that would compile it once more, for batches of this size.
-            parts.append(backbone.forward(images)[-1].float().mean((2, 3)).cpu())
+            parts.append(backbone.forward(images)[-1].float().flatten(2).mean(2).cpu())  # of maps, or of tokens
         backbone.train(training)
         return torch.cat(parts)
 
