@@ -107,7 +107,7 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path):
     images_of_a_class = images(folder / 'train')[0].parent
     shutil.rmtree(images_of_a_class)
     images_of_a_class.touch()
-    with expect(images_of_a_class, 'could not be written', 'Once that is mended'):
+    with expect(images_of_a_class, 'could not be written', 'Fix this and run the same command again'):
         run(tiny_imagenet, folder, '--archive', archive)
     images_of_a_class.unlink()
     run(tiny_imagenet, folder, '--archive', archive)

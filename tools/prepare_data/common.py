@@ -120,7 +120,7 @@ def write_file(path: Path, source: IO[bytes]) -> None:
         partial.replace(path)
     except OSError as error:
         raise DataError(
-            f'{path} could not be written: {error}. Once that is mended, the same command goes on from there.'
+            f'{path} could not be written: {error}. Fix this and run the same command again; it continues from there.'
         ) from error
     finally:
         if path.parent.is_dir():
