@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from mmcls.apis.report.insight import look_into
-from mmcls.apis.report.runs import Run, find_runs, group_runs
+from mmcls.apis.report.results import summarize
+from mmcls.apis.report.runs import Group, Run, find_runs, group_runs
 from mmpretrain.registry import MODELS
 from PIL import Image
 from processes import run_tool
@@ -63,6 +64,20 @@ def test_seeds_are_together_with_their_deviation(runs, text):
         assert row['accuracy/top1'] == f'{mean(values):.4g} ± {stdev(values):.2g}'
     assert results['scratch']['starts from'] == 'scratch'
     assert results['distilled']['starts from'] == 'distill_seed0/epoch_2.pth'
+
+
+def test_losses_of_different_terms_are_not_compared(tmp_path):
+    def group(name, **losses):
+        run = Run(tmp_path / name, name)
+        run.rows = [{'iter': 1, 'lr': 0.1, 'loss': 1.0, 'grad_norm': 1.0, **losses}]
+        return Group(name, [run])
+
+    same = [group('a', loss_hint=1.0), group('b', loss_hint=1.0)]
+    assert summarize('s', same).columns == ['loss']
+    assert summarize('s', same).note == ''
+    found = summarize('s', [*same, group('c', loss_hint=0.5, loss_task=0.5)])
+    assert found.columns == []
+    assert 'not compared' in found.note
 
 
 def test_of_the_configs_only_what_differs_is_side_by_side(text):

@@ -115,7 +115,7 @@ def _show(look: Look, name: str, found: Insight) -> None:
     images = [as_url(image) for image in found.images]
     if found.by_class is not None:
         size = {'height': min(6.0, max(2.7, 0.7 + 0.2 * len(found.classes)))}
-        with picture(f'{name}-c', 'Timesteps chosen, by class', **size) as drawn:
+        with picture(f'{name}-c', 'Timesteps, by class', **size) as drawn:
             bar = draw_by_class(drawn.axes, found.by_class, found.classes, found.num_timesteps)
             drawn.draw_bar(bar, 'probability')
         look.policy['By class, at the end'] = drawn.svg
@@ -132,7 +132,7 @@ def _draw_history(name: str, group: Group) -> Markup:
     length = min(map(len, histograms))
     shares = np.mean([shares_of(np.array([row['counts'] for row in rows[:length]])) for rows in histograms], axis=0)
     last = histograms[0][length - 1]
-    with picture(name, f'Timesteps chosen through training, {group.name}') as drawn:
+    with picture(name, f'Timesteps through training, {group.name}') as drawn:
         bar = draw_through_training(drawn.axes, shares, last['iter'], last['num_timesteps'])
         drawn.draw_bar(bar, 'share of images')
     return drawn.svg

@@ -23,23 +23,30 @@ class Results:
         rows: For each group the cells of ``columns``: mean and, of several seeds, deviation.
         svg: The main metric of each run; empty where there is only one group.
         main: Its name.
+        note: What is not compared, and why; empty where all is.
     """
 
     columns: list[str]
     rows: list[list[str]]
     svg: Markup
     main: str
+    note: str
 
 
 def summarize(section: str, groups: Sequence[Group]) -> Results:
-    """What the runs of each group ended with: validation, tests and, where neither is, the loss."""
+    """What the runs of each group ended with: validation, tests, and the training loss where it is the same sum."""
     values = [[final_metrics(run) for run in group.runs] for group in groups]
     columns = list(dict.fromkeys(name for runs in values for metrics in runs for name in metrics))
-    columns.sort(key=lambda name: name == 'loss')  # last
+    # First what one came for, so that a phone shows it unscrolled; last the loss.
+    columns.sort(key=lambda name: (name == 'loss', not name.startswith('quality/student')))
+    note = ''
+    if len({loss_terms(run) for group in groups for run in group.runs} - {frozenset()}) > 1:
+        columns.remove('loss')
+        note = 'The training losses are sums of different terms, so they are not compared.'
     rows = [[_cell([m[name] for m in runs if name in m]) for name in columns] for runs in values]
     main = next((name for name in (*MAIN, *columns) if name in columns and name != 'loss'), '')
     svg = _draw(f'{section}-results', main, groups, values) if main and len(groups) > 1 else Markup()
-    return Results(columns, rows, svg, main)
+    return Results(columns, rows, svg, main, note)
 
 
 def final_metrics(run: Run) -> dict[str, float]:
@@ -51,6 +58,11 @@ def final_metrics(run: Run) -> dict[str, float]:
     latest |= {f'test {key}': value for key, value in run.tested.items() if key not in NOT_DRAWN}
     latest |= next(({'loss': row['loss']} for row in reversed(run.rows) if 'loss' in row), {})
     return {key: value for key, value in latest.items() if isinstance(value, int | float)}
+
+
+def loss_terms(run: Run) -> frozenset[str]:
+    """The names of the losses that a run's ``loss`` sums up."""
+    return frozenset(key for row in run.rows for key in row if key.startswith('loss_'))
 
 
 def _cell(values: list[float]) -> str:
