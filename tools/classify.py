@@ -19,6 +19,7 @@ def main() -> None:
     add('--image-size', type=int, metavar='PX', help="side of the images (the distillation's)")
     add('--batch-size', type=int, default=64, help='images of a step (%(default)s)')
     args = vars(parser.parse_args())
+    print(f'{args["images"]}: starting', flush=True)  # the libraries take seconds
 
     from mmcls.apis.classify import classify
     from mmcls.errors import told

@@ -23,6 +23,7 @@ def main() -> None:
     add('--val', metavar='FOLDER', help='labelled images, a subfolder a class, on which the student is measured')
     add('--workers', type=int, default=4, help='data workers of a process, one a core at most (%(default)s)')
     args = vars(parser.parse_args())
+    print(f'{args["folder"]}: starting', flush=True)  # the libraries take seconds
 
     from mmcls.apis.distill import distill
     from mmcls.errors import told

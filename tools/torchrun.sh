@@ -14,6 +14,7 @@ torchrun() {
     if [ "$nodes" -gt 1 ] || [ -n "${PORT:-}" ]; then
         rendezvous=(--nnodes="$nodes" --node_rank="$rank" --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
     fi
+    echo "Starting $1 process(es): $3" >&2  # the libraries take seconds
     # Without this SIGUSR1 would end the launcher alone. As a variable, which a torch without the option passes over.
     export PET_SIGNALS_TO_HANDLE="${PET_SIGNALS_TO_HANDLE:-SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1}"
     exec "$PYTHON" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$1" "${@:2}"
