@@ -6,16 +6,18 @@ from pathlib import Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('teacher', help='config with model.teacher, such as a distillation config')
-    parser.add_argument('data', help='config with train_dataloader and val_dataloader')
+    parser.add_argument('teacher', help='hub id, folder of a pipeline, or checkpoint; or a config with model.teacher')
+    parser.add_argument('data', help='folder with a subfolder a class; or a config with both dataloaders')
     parser.add_argument('--layers', nargs='+', help='layers to probe; by default every residual or transformer block')
     parser.add_argument(
         '--timesteps', nargs='+', type=int, default=[0, 50, 100, 200, 300, 400, 600, 800], help='(%(default)s)'
     )
     parser.add_argument('--train', type=int, default=2000, help='images to fit the probes on (%(default)s)')
-    parser.add_argument('--test', type=int, default=2000, help='images to test them on (%(default)s)')
+    parser.add_argument(
+        '--test', type=int, default=2000, help='images to test them on, half of which choose (%(default)s)'
+    )
     parser.add_argument('--batch-size', type=int, default=64, help='(%(default)s)')
-    parser.add_argument('--out', help='work_dirs/probe/<name of the teacher config>')
+    parser.add_argument('--out', help='work_dirs/probe/<name of the teacher>')
     args = parser.parse_args()
 
     from mmcls.apis.probe_configs import probe_configs

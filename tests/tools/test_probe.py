@@ -4,8 +4,10 @@ import mmcv
 import numpy as np
 import pytest
 from mmcls.apis.probe import fit_probes
+from mmcls.apis.probe_configs import write_snippet
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
+from PIL import Image
 from support import door
 from test_train import DISTILL, TREE, run
 
@@ -103,8 +105,28 @@ def test_probes_find_what_is_there_and_nothing_else():
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 50)
     telling = random.normal(size=(200, 8)) + 4 * np.eye(8)[labels]
-    found = fit_probes(telling[::2], labels[::2], telling[1::2], labels[1::2])
-    assert min(found.values()) > 90
+    probes = fit_probes(telling[::2], labels[::2])
+    assert min(probe.score(telling[1::2], labels[1::2]) for probe in probes) > 0.9
     nothing = random.normal(size=(200, 8))
-    found = fit_probes(nothing[::2], labels[::2], nothing[1::2], labels[1::2])
-    assert max(found.values()) < 45
+    probes = fit_probes(nothing[::2], labels[::2])
+    assert max(probe.score(nothing[1::2], labels[1::2]) for probe in probes) < 0.45
+
+
+def test_a_pipeline_and_a_folder_of_classes(pipeline_folder, tmp_path, capsys):
+    for name, level in (('bright', 220), ('dark', 30)):
+        (tmp_path / 'photos' / name).mkdir(parents=True)
+        for index in range(8):
+            image = Image.new('L', (12, 10), level + index)
+            image.save(tmp_path / 'photos' / name / f'{index}.png')
+    arguments = ('--layers', 'mid_block.resnets.0', '--timesteps', '0', '500')
+    door('probe', pipeline_folder, tmp_path / 'photos', *arguments, '--out', tmp_path / 'out')
+    assert 'Linear probe 100.0 % (standard error 0.0) on 4 images that did not choose it' in capsys.readouterr().out
+    assert len((tmp_path / 'out/probe.csv').read_text().splitlines()) == 1 + 2
+
+
+def test_the_best_cell_is_judged_by_images_that_did_not_choose_it(tmp_path):
+    cells = [{'layer': 'a', 'timestep': 0, 'linear': 90.0, 'held_out': 75.0}]
+    cells += [{'layer': 'b', 'timestep': 0, 'linear': 80.0, 'held_out': 85.0}]
+    text = write_snippet(cells, 75, tmp_path / 'best.py')
+    assert "layers=['a']" in text
+    assert 'Linear probe 75.0 % (standard error 5.0) on 75 images' in text

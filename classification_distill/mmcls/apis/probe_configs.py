@@ -1,4 +1,4 @@
-"""A probe of what configs describe, resumed where it was stopped: a table, a heat map, a config of the best cell."""
+"""A probe that is kept in a folder and resumed where it was stopped: a table, a heat map, a config of the best cell."""
 
 import csv
 import json
@@ -14,13 +14,14 @@ from torch.utils.data import Dataset, Subset
 from tqdm.contrib.concurrent import thread_map
 
 from ..configs import load_config
+from ..datasets.image_folder import load_classes
 from ..engine.preflight import walk_datasets
 from ..errors import UnusableInputError
 from ..files import write_text, written_whole
 from .probe import DEVICE, TIMESTEPS, Labelled, check_timesteps, probe_timestep, progress_bar
-from .teacher import every_block
+from .teacher import describe_teacher, every_block
 
-COLUMNS = ('layer', 'timestep', 'channels', 'stride', 'linear', 'knn')
+COLUMNS = ('layer', 'timestep', 'channels', 'stride', 'linear', 'knn', 'held_out')
 
 
 def probe_configs(
@@ -33,16 +34,17 @@ def probe_configs(
     num_test: int = 2000,
     batch_size: int = 64,
 ) -> str:
-    """As ``probe``, for a teacher and a data set that configs describe; resumed where it was stopped.
+    """As ``probe``, for what files describe; resumed where it was stopped.
 
     Args:
-        teacher: Config with ``model.teacher``, such as a distillation config.
-        data: Config with ``train_dataloader`` and ``val_dataloader``.
+        teacher: What ``load_teacher`` takes; or a config with ``model.teacher``, such as a distillation config.
+        data: Folder with a subfolder a class, of whose images half of each class is for testing; or a config with
+            ``train_dataloader`` and ``val_dataloader``.
         out: Folder for ``probe.csv``, the heat map ``probe.png`` and ``best.py``, a config of the best cell.
         layers: Layers to probe; by default every residual or transformer block.
         timesteps: Timesteps to probe.
-        num_train: Images to fit the probes on, drawn from the training split and not augmented.
-        num_test: Images of the validation split to test them on.
+        num_train: Images to fit the probes on, drawn from the training split and not augmented; at most.
+        num_test: Images of the validation split to test them on; at most.
         batch_size: Images of one pass through the teacher.
 
     Returns:
@@ -53,17 +55,18 @@ def probe_configs(
         ValueError: When a layer or a timestep is not the teacher's.
     """
     init_default_scope('mmpretrain')
-    teacher_config, config = load_config(teacher), load_config(data)
-    if 'teacher' not in teacher_config.get('model', {}):
-        raise UnusableInputError(f'{teacher} has no model.teacher: give a distillation config.')
-    if not {'train_dataloader', 'val_dataloader'} <= config.keys():
-        raise UnusableInputError(f'{data} lacks train_dataloader or val_dataloader: give a config of a data set.')
-    settings = teacher_config.model.teacher.to_dict()
+    settings = _teacher_settings(teacher)
+    config = None if Path(data).is_dir() else _data_config(data)
     network = MODELS.build(settings | {'layers': layers or every_block(settings)}).to(DEVICE)
     check_timesteps(network, timesteps)
-    sets = _build_images(config, 'train', num_train), _build_images(config, 'val', num_test)
+    if config is None:
+        splits, classes = _read_folder(Path(data), max(network.sample_size), num_train, num_test)
+        sizes = [len(labels) for _, labels in splits]
+    else:
+        sets = _build_images(config, 'train', num_train), _build_images(config, 'val', num_test)
+        sizes, classes = [len(images) for images in sets], sets[0].dataset.metainfo.get('classes')
     if network.class_conditioning.mode == 'true':
-        network.class_conditioning.set_dataset_classes(sets[0].dataset.metainfo['classes'])
+        network.class_conditioning.set_dataset_classes(classes)
     record = {
         'teacher': teacher,
         'data': data,
@@ -78,13 +81,41 @@ def probe_configs(
     done = {int(row['timestep']) for row in rows}
     waiting = [t for t in timesteps if t not in done]
     if waiting:
-        splits = [_read(images, config.get('data_preprocessor', {})) for images in sets]
+        if config is not None:
+            splits = [_read(images, config.get('data_preprocessor', {})) for images in sets]
         with progress_bar(splits, waiting) as bar:
             for t in waiting:
                 rows += probe_timestep(network, splits, t, batch_size, bar)
                 write_text(out / 'probe.csv', _table(rows))
     draw_heat_map(rows, out / 'probe.png')
-    return write_snippet(rows, len(sets[1]), out / 'best.py')
+    return write_snippet(rows, sizes[1] // 2, out / 'best.py')
+
+
+def _teacher_settings(teacher: str) -> dict:
+    if not teacher.endswith('.py'):
+        return describe_teacher(teacher) | {'compile': False}
+    config = load_config(teacher)
+    if 'teacher' not in config.get('model', {}):
+        raise UnusableInputError(f'{teacher} has no model.teacher: give a distillation config.')
+    return config.model.teacher.to_dict()
+
+
+def _data_config(path: str) -> Config:
+    config = load_config(path)
+    if not {'train_dataloader', 'val_dataloader'} <= config.keys():
+        raise UnusableInputError(
+            f'{path} lacks train_dataloader or val_dataloader: give a config of a data set, or a folder with a '
+            'subfolder a class.'
+        )
+    return config
+
+
+def _read_folder(folder: Path, size: int, *limits: int) -> tuple[list[Labelled], list[str]]:
+    """Two parts of a folder of classes, the same ones in every call, and the names of the classes."""
+    pixels, labels, classes = load_classes(folder, size)
+    halves = torch.from_numpy(np.random.default_rng(0).permutation(len(labels))).tensor_split(2)
+    parts = [half[:limit].sort().values for half, limit in zip(halves, limits, strict=True)]
+    return [(pixels[part], labels[part]) for part in parts], classes
 
 
 def _build_images(config: Config, split: str, limit: int, seed: int = 0) -> Dataset:
@@ -160,17 +191,19 @@ def draw_heat_map(rows: list[dict], path: Path) -> None:
         axes.set(title=f'{title}, best {values[y, x]:.1f} %', xlabel='timestep')
         axes.set_xticks(range(len(timesteps)), timesteps)
         axes.set_yticks(range(len(layers)), layers)
-        figure.colorbar(image, ax=axes, label='test accuracy, %')
+        figure.colorbar(image, ax=axes, label='accuracy, %')
     with written_whole(path) as partial:
         FigureCanvasAgg(figure).print_png(partial)
 
 
-def write_snippet(rows: list[dict], num_test: int, path: Path) -> str:
+def write_snippet(rows: list[dict], num_held_out: int, path: Path) -> str:
     """The best (layer, t) by the linear probe as a config to paste under ``_base_``."""
     best = max(rows, key=lambda row: float(row['linear']))
+    accuracy = float(best['held_out'])
+    error = (accuracy * (100 - accuracy) / num_held_out) ** 0.5
     text = (
-        f'# linear probe {_cell(best["linear"])} %, nearest neighbours {_cell(best["knn"])} %, '
-        f'on {num_test} test images\n'
+        f'# Linear probe {accuracy:.1f} % (standard error {error:.1f}) on {num_held_out:,} images that did not choose '
+        'it.\n'
         'model = dict(\n'
         f'    teacher=dict(layers=[{best["layer"]!r}]),\n'
         f"    timestep_policy=dict(_delete_=True, type='FixedPolicy', timestep={best['timestep']}))\n"
