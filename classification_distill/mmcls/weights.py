@@ -5,6 +5,7 @@ included, unpickles tensors and plain values and runs nothing.
 """
 
 import argparse
+import io
 import os
 import pickle
 import zipfile
@@ -88,6 +89,12 @@ def load_checkpoint(path: str | Path, map_location='cpu', mmap: bool = False) ->
             f'{path} is damaged, or holds more than tensors and plain values; nothing in it was run. '
             f'({type(error).__name__}: {str(error).partition(chr(10))[0]})'
         ) from error
+
+
+def load_storage(data: bytes) -> Tensor:
+    """The flat tensor of a storage that ``torch.save`` wrote into bytes. Nothing in them is run."""
+    storage = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+    return torch.empty(0, dtype=storage.dtype).set_(storage)
 
 
 def find_damage(path: Path) -> str | None:
