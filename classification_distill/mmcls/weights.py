@@ -5,6 +5,7 @@ included, unpickles tensors and plain values and runs nothing.
 """
 
 import argparse
+import io
 import os
 import pickle
 import zipfile
@@ -102,6 +103,12 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f'{path} cannot be read ({error}).') from error
+
+
+def load_storage(data: bytes) -> Tensor:
+    """The flat tensor of a storage that ``torch.save`` wrote into bytes. Nothing in them is run."""
+    storage = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+    return torch.empty(0, dtype=storage.dtype).set_(storage)
 
 
 def find_damage(path: Path) -> str | None:

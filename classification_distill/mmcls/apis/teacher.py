@@ -8,6 +8,7 @@ from mmpretrain.registry import MODELS
 from ..configs import find_class
 from ..errors import UnusableInputError
 from ..models.guided_diffusion import choose_variant
+from ..models.guided_diffusion.edm import PUBLISHED as PUBLISHED_EDM
 from ..models.teachers import BaseTeacher, TextToImageTeacher
 from ..models.teachers.families import find_teacher_type
 from ..models.teachers.pipeline_files import PipelineFiles
@@ -29,6 +30,8 @@ def describe_teacher(source: str, variant: str | None = None) -> dict:
         raise UnusableInputError(f'{source} is of a training. The diffusion model that it left is {beside}.')
     if path.is_file():
         checkpoint = str(path.resolve())
+        if path.suffix == '.pkl' or path.stem in PUBLISHED_EDM:
+            return {'type': 'EDMTeacher', 'checkpoint': checkpoint}
         try:
             return {'type': 'ADMTeacher', 'checkpoint': checkpoint, 'variant': choose_variant(path, variant)}
         except UnusableInputError:
@@ -53,7 +56,7 @@ def load_teacher(
     """Load a frozen diffusion model whose features can be read.
 
     Args:
-        source: Model of the hub, folder of a diffusers pipeline, or checkpoint of guided-diffusion, SiT or REPA.
+        source: Model of the hub, folder of a diffusers pipeline, or checkpoint of guided-diffusion, EDM, SiT or REPA.
         layers: Names of the network's modules to read; by default the last of its middle, or what the literature found
             best for its family. ``'blocks'`` for every residual or transformer block.
         variant: Of a guided-diffusion checkpoint whose name does not tell it: 64, 128, 256, 256-uncond, 512, FILE.json.

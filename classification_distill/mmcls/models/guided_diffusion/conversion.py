@@ -40,12 +40,21 @@ def load_guided_diffusion(checkpoint: str | Path, variant: str | dict) -> 'DDPMP
     from diffusers import DDPMPipeline, DDPMScheduler
 
     architecture = get_variant(variant)
-    weights = _read_tensors(checkpoint)
+    unet = load_unet(read_tensors(checkpoint), architecture, f'{checkpoint} is not a checkpoint of variant {variant!r}')
+    return DDPMPipeline(unet, DDPMScheduler(**architecture.scheduler_config()))
+
+
+def load_unet(weights: Mapping[str, Tensor], architecture: ADMVariant, complaint: str) -> 'UNet2DModel':
+    """The U-Net of guided-diffusion's tensors, in float32 on the CPU.
+
+    Raises:
+        UnusableInputError: When they are not of this architecture; the message begins with ``complaint``.
+    """
     unet = build_unet(architecture)
     if problem := _misfit(weights, architecture, unet):
-        raise UnusableInputError(f'{checkpoint} is not a checkpoint of variant {variant!r}: {problem}')
+        raise UnusableInputError(f'{complaint}: {problem}')
     unet.load_state_dict(convert_tensors(weights, architecture), assign=True)
-    return DDPMPipeline(unet.float().eval(), DDPMScheduler(**architecture.scheduler_config()))
+    return unet.float().eval()
 
 
 def choose_variant(checkpoint: Path, variant: str | None) -> str | dict:
@@ -112,7 +121,7 @@ def convert_tensors(weights: Mapping[str, Tensor], architecture: ADMVariant) -> 
     for old, new in _attentions(architecture):
         for kind in ('weight', 'bias'):
             converted[f'{new}.group_norm.{kind}'] = weights[f'{old}.norm.{kind}']
-            converted[f'{new}.to_out.0.{kind}'] = weights[f'{old}.proj_out.{kind}'].squeeze(-1)
+            converted[f'{new}.to_out.0.{kind}'] = _without_kernel(weights[f'{old}.proj_out.{kind}'])
             for name, part in zip('qkv', _split_qkv(weights[f'{old}.qkv.{kind}'], architecture), strict=True):
                 converted[f'{new}.to_{name}.{kind}'] = part
     return converted
@@ -120,7 +129,7 @@ def convert_tensors(weights: Mapping[str, Tensor], architecture: ADMVariant) -> 
 
 def _split_qkv(qkv: Tensor, architecture: ADMVariant) -> tuple[Tensor, ...]:
     """Weight ``(3C, C, 1)`` or bias ``(3C,)`` as three of ``C`` rows."""
-    qkv = qkv.squeeze(-1)
+    qkv = _without_kernel(qkv)
     if architecture.use_new_attention_order:
         return qkv.chunk(3)
     channels = len(qkv) // 3
@@ -129,7 +138,12 @@ def _split_qkv(qkv: Tensor, architecture: ADMVariant) -> tuple[Tensor, ...]:
     return tuple(part.flatten(0, 1) for part in by_head.unbind(1))
 
 
-def _blocks(architecture: ADMVariant) -> Iterator[tuple[str, str, str]]:
+def _without_kernel(tensor: Tensor) -> Tensor:
+    """The matrix of a convolution of one pixel, in one or two dimensions; a bias as it is."""
+    return tensor.flatten(1) if tensor.dim() > 1 else tensor
+
+
+def blocks(architecture: ADMVariant) -> Iterator[tuple[str, str, str]]:
     """Kind, name in guided-diffusion and name in diffusers of each residual and attention block."""
     attention = ['Attn' in name for name in architecture.unet_config()['down_block_types']]
     last, depth = len(attention) - 1, architecture.num_res_blocks
@@ -155,7 +169,7 @@ def _blocks(architecture: ADMVariant) -> Iterator[tuple[str, str, str]]:
 
 
 def _attentions(architecture: ADMVariant) -> Iterator[tuple[str, str]]:
-    return ((old, new) for kind, old, new in _blocks(architecture) if kind == 'attention')
+    return ((old, new) for kind, old, new in blocks(architecture) if kind == 'attention')
 
 
 def _plain_layers(architecture: ADMVariant) -> Iterator[tuple[str, str]]:
@@ -168,12 +182,18 @@ def _plain_layers(architecture: ADMVariant) -> Iterator[tuple[str, str]]:
         'out.0': 'conv_norm_out',
         'out.2': 'conv_out',
     }.items()
-    for kind, old, new in _blocks(architecture):
+    for kind, old, new in blocks(architecture):
         if kind == 'res':
             yield from ((f'{old}.{part}', f'{new}.{renamed}') for part, renamed in _RES_BLOCK.items())
 
 
-def _read_tensors(checkpoint: str | Path) -> dict[str, Tensor]:
+def read_tensors(checkpoint: str | Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, by guided-diffusion's names.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: When it is damaged, or holds more than tensors.
+    """
     if not Path(checkpoint).is_file():
         raise MissingFileError(
             f'{str(checkpoint)!r} is no file. Give the path of a guided-diffusion checkpoint, such as '

@@ -12,8 +12,7 @@ from ...errors import UnusableInputError
 class ADMVariant:
     """One architecture, by guided-diffusion's own flags.
 
-    Those that all its published models share are not here: residual up- and downsampling, scale-shift norm, learned
-    sigma, 1,000 diffusion steps.
+    Those that all its published models share are not here: residual up- and downsampling, 1,000 diffusion steps.
 
     Args:
         image_size: Height and width of the images.
@@ -23,9 +22,12 @@ class ADMVariant:
         num_head_channels: Channels of an attention head, where ``num_heads`` is not given.
         num_heads: Attention heads at every level, whatever its width.
         attention_resolutions: Heights, in pixels, at which there is attention.
-        class_cond: Whether the model takes one of 1,000 ImageNet classes.
+        class_cond: Whether the model takes a class.
+        num_classes: Number of its classes, ImageNet's.
         use_new_attention_order: How the checkpoint's ``qkv`` weights are laid out. Both orders have the same shapes, so
             a wrong one loads and computes nonsense.
+        learn_sigma: Whether it predicts a variance, too.
+        use_scale_shift_norm: Whether the time scales and shifts what is normalised, or is added before.
         noise_schedule: ``'linear'`` or ``'cosine'``.
     """
 
@@ -37,7 +39,10 @@ class ADMVariant:
     num_heads: int | None = None
     attention_resolutions: tuple[int, ...] = (32, 16, 8)
     class_cond: bool = True
+    num_classes: int = 1000
     use_new_attention_order: bool = False
+    learn_sigma: bool = True
+    use_scale_shift_norm: bool = True
     noise_schedule: str = 'linear'
 
     @property
@@ -51,13 +56,13 @@ class ADMVariant:
         attention = [side in self.attention_resolutions for side in sides]
         config = {
             'sample_size': self.image_size,
-            'out_channels': 6,
+            'out_channels': 6 if self.learn_sigma else 3,
             'layers_per_block': self.num_res_blocks,
             'block_out_channels': self.block_out_channels,
             'down_block_types': tuple('AttnDownBlock2D' if a else 'ResnetDownsampleBlock2D' for a in attention),
             'up_block_types': tuple('AttnUpBlock2D' if a else 'ResnetUpsampleBlock2D' for a in reversed(attention)),
-            'num_class_embeds': 1000 if self.class_cond else None,
-            'resnet_time_scale_shift': 'scale_shift',
+            'num_class_embeds': self.num_classes if self.class_cond else None,
+            'resnet_time_scale_shift': 'scale_shift' if self.use_scale_shift_norm else 'default',
             'attn_norm_num_groups': 32,
             'downsample_type': 'resnet',
             'upsample_type': 'resnet',

@@ -4,6 +4,7 @@ from .classifier_teacher import ClassifierTeacher
 from .consistency_teacher import ConsistencyTeacher
 from .diffusers_teacher import DiffusersTeacher, UNetTeacher
 from .dit_teacher import DiTTeacher
+from .edm_teacher import EDMTeacher
 from .feature_standardizer import FeatureStandardizer
 from .latent_teacher import LatentDiffusionTeacher, LatentTeacher
 from .sit_teacher import SiTTeacher
@@ -16,6 +17,7 @@ __all__ = [
     'ConsistencyTeacher',
     'DiTTeacher',
     'DiffusersTeacher',
+    'EDMTeacher',
     'FeatureStandardizer',
     'LatentDiffusionTeacher',
     'LatentTeacher',
