@@ -50,7 +50,7 @@ def test_without_its_pointer_the_newest_checkpoint_is_found(options, whole, copi
     (copied / 'last_checkpoint').unlink()
     (copied / 'epoch_3.pth').unlink()
     (copied / 'epoch_9.pth.partial').touch()  # of a kill while it was written
-    assert 'resumed epoch: 2, iter: 12' in train(DISTILL, copied, options, '--resume')
+    assert 'Resuming after iteration 12.' in train(DISTILL, copied, options, '--resume')
     assert_same_weights(copied / 'epoch_3.pth', whole / 'epoch_3.pth')
     assert not list(copied.glob('*.partial'))
 

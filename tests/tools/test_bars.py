@@ -34,6 +34,7 @@ def test_probing_counts_images(digits, pipeline_folder, tmp_path, monkeypatch):
 
 
 def test_publishing_counts_files(tmp_path, monkeypatch):
+    from mmcls.apis.card import Facts
     from mmcls.apis.publish import write_folder
     from mmcls.apis.student import Student
     from mmpretrain.registry import MODELS
@@ -43,7 +44,7 @@ def test_publishing_counts_files(tmp_path, monkeypatch):
     backbone.eval()
     student = Student(backbone, settings, {'model': {'type': 'RepFusion'}}, tmp_path / 'epoch_1.pth', 1, 1, False)
     terminal = watch(monkeypatch)
-    write_folder(student, tmp_path / 'student', ['pth', 'safetensors'], 8)
+    write_folder(student, tmp_path / 'student', ['pth', 'safetensors'], Facts('student', 8, 'unknown', None))
     last = terminal.getvalue().split('\r')[-1]
     assert last.startswith('writing pth: 100%')
     assert '2/2' in last

@@ -78,7 +78,7 @@ LANDMARKS = Task(
     config='configs/demo_faces/res18_128x128_demofaces',
     init_cfg='model.backbone.init_cfg',
     distillations={UNIFORM: 'ddpm-r18_hint', CHOSEN: 'ddpm-r18_hint_landmarks'},
-    torch={'model.backbone.init_cfg': '[]'},
+    torch={'model.backbone.init_cfg': '[]', 'model.backbone.zero_init_residual': False},
     validation={
         'val_dataloader.dataset.ann_file': _WFLW_TRAIN,
         'val_dataloader.dataset.indices': _as_option(range(NUM_LABELLED, NUM_TRAIN)),
