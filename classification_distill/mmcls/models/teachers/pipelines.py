@@ -64,8 +64,8 @@ def load_autoencoder(pretrained: str) -> nn.Module:
         return getattr(diffusers, kind).from_pretrained(pretrained)
     except OSError as error:
         raise MissingFileError(
-            f'autoencoder={pretrained!r} is neither a folder of an AutoencoderKL or AutoencoderTiny here nor a model that '
-            f'the Hugging Face hub gave. {_COPY} ({_root_cause(error)})'
+            f'autoencoder={pretrained!r} is neither a folder of an AutoencoderKL or AutoencoderTiny here nor a model '
+            f'that the Hugging Face hub gave. {_COPY} ({_root_cause(error)})'
         ) from error
 
 
