@@ -27,8 +27,11 @@ def main() -> None:
     scaling.add_argument('--assume', nargs='+', default=[], metavar='KEY=VALUE', help='of the machines: tflops=120 ...')
     for command in (train, cache, data, scaling):
         command.add_argument('model', help='distillation config')
-    for command in commands.choices.values():
+    for command in (step, processes, train, cache, data, scaling):
         command.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
+    loading = commands.add_parser('loading', help='loading of a text-to-image pipeline, whole and as a teacher')
+    loading.add_argument('model', help='folder of a saved pipeline')
+    for command in commands.choices.values():
         command.add_argument('--json', type=Path, dest='out', help='also write everything measured to this file')
     args = vars(parser.parse_args())
     from mmcls.benchmark import benchmark

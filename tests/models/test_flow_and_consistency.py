@@ -62,7 +62,7 @@ def test_what_is_no_such_checkpoint_is_refused(vae, tmp_path):
     with pytest.raises(ValueError, match='qk_norm'):
         SiTTeacher(str(path), vae, num_heads=2)
     checkpoint(path, 8)
-    with pytest.raises(FileNotFoundError, match='neither a folder of an AutoencoderKL here'):
+    with pytest.raises(FileNotFoundError, match='neither a folder of an AutoencoderKL or'):
         SiTTeacher(str(path), str(tmp_path / 'none'), num_heads=2)
 
 

@@ -18,7 +18,7 @@ from ..engine.launch import apply_cfg_options
 from ..errors import UnusableInputError
 from ..files import write_text
 from ..models.classifiers.repfusion import RepFusion
-from . import cache, data, processes, scaling, step, train
+from . import cache, data, loading, processes, scaling, step, train
 from .presets import PRESETS, preset_model
 
 
@@ -44,7 +44,10 @@ COLUMNS = {
     'ratio': ('ratio', '{:.2f}'),
     'efficiency': ('efficiency', '{:.0%}'),
     'processor_efficiency': ('by processor time', '{:.0%}'),
+    'load_seconds': ('s', '{:.1f}'),
     'peak_memory': ('peak memory, MiB', _mebibytes),
+    'private_memory': ('kept for itself, MiB', _mebibytes),
+    'read': ('read from disk, MiB', _mebibytes),
     'teacher_flops': ('teacher, GFLOP/image', _billions),
     'step_flops': ('step, GFLOP/image', _billions),
     'teacher_share': ("teacher's share of peak", '{:.0%}'),
@@ -73,8 +76,8 @@ def benchmark(command: str, model: str, cfg_options: Sequence[str] = (), out: Pa
     """Measure, and write what was measured as a table.
 
     Args:
-        command: ``step``, ``processes``, ``train``, ``cache``, ``data`` or ``scaling``.
-        model: A distillation config; for the first two also one of ``PRESETS``.
+        command: ``step``, ``processes``, ``train``, ``cache``, ``data``, ``scaling`` or ``loading``.
+        model: A distillation config; for the first two also one of ``PRESETS``; for the last the folder of a pipeline.
         cfg_options: Settings to override in the config, ``KEY=VALUE``.
         out: JSON file for everything measured.
         settings: Of the command, as ``tools/benchmark.py`` has them.
@@ -87,12 +90,14 @@ def benchmark(command: str, model: str, cfg_options: Sequence[str] = (), out: Pa
     """
     if out and not out.parent.is_dir():
         raise UnusableInputError(f'--json {out}: there is no folder {out.parent}.')
-    measure = _measure_model if command in ('step', 'processes') else _measure_config
-    batch_size, further, rows = measure(command, model, parse_options(cfg_options), **settings)
+    if command == 'loading':
+        further, rows = {}, loading.measure(Path(model), **settings)
+    else:
+        measure = _measure_model if command in ('step', 'processes') else _measure_config
+        further, rows = measure(command, model, parse_options(cfg_options), **settings)
     setting = {
         'command': command,
         'model': model,
-        'batch_size': batch_size,
         'device': torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         'threads': torch.get_num_threads(),
         'torch': torch.__version__,
@@ -117,37 +122,38 @@ def _load(model: str, cfg_options: Mapping[str, Any], presets: str = 'not') -> C
 
 def _measure_model(
     command: str, model: str, cfg_options: Mapping[str, Any], batch_size: int | None, rounds: int, **several
-) -> tuple[int, dict, list[dict]]:
+) -> tuple[dict, list[dict]]:
     """Measure ``step`` or ``processes``, which take a preset or a config."""
     measure = step.measure if command == 'step' else processes.measure
     if model in PRESETS:
         batch_size = batch_size or PRESETS[model][2][torch.cuda.is_available()]
         with tempfile.TemporaryDirectory() as folder:
-            return batch_size, {}, measure(preset_model(model, Path(folder)), batch_size, rounds=rounds, **several)
+            return {'batch_size': batch_size}, measure(
+                preset_model(model, Path(folder)), batch_size, rounds=rounds, **several
+            )
     config = _load(model, cfg_options, f'neither a preset ({", ".join(PRESETS)}) nor')
     batch_size = batch_size or config.train_dataloader.batch_size
     described = config.model.to_dict() | {'data_preprocessor': config.get('data_preprocessor')}
-    return batch_size, {}, measure(described, batch_size, rounds=rounds, **several)
+    return {'batch_size': batch_size}, measure(described, batch_size, rounds=rounds, **several)
 
 
-def _measure_config(
-    command: str, model: str, cfg_options: Mapping[str, Any], **settings
-) -> tuple[int, dict, list[dict]]:
-    """Measure ``train``, ``cache``, ``data`` or ``scaling``; the batch, the settings that count, and the rows."""
+def _measure_config(command: str, model: str, cfg_options: Mapping[str, Any], **settings) -> tuple[dict, list[dict]]:
+    """Measure ``train``, ``cache``, ``data`` or ``scaling``; the settings that count, and the rows."""
     config = _load(model, cfg_options)
-    batch_size = config.train_dataloader.batch_size
+    batch = {'batch_size': config.train_dataloader.batch_size}
     if command == 'train':
-        return batch_size, {}, train.measure(config, **settings)
+        return batch, train.measure(config, **settings)
     if command == 'cache':
-        return batch_size, {'epochs': config.train_cfg.max_epochs}, cache.measure(config)
+        return batch | {'epochs': config.train_cfg.max_epochs}, cache.measure(config)
     try:
         if command == 'scaling':
             assume = parse_options(settings['assume'])
             scaling.check(config, assume)
-            return batch_size, *scaling.measure(config, settings['gpus'], assume)
+            further, rows = scaling.measure(config, settings['gpus'], assume)
+            return batch | further, rows
         data.check(config)
     except ValueError as error:
         raise UnusableInputError(f'{model}: {error}') from error
-    counted = {'entries': settings['entries'], 'step_ms': settings['step_ms']}
+    counted = batch | {'entries': settings['entries'], 'step_ms': settings['step_ms']}
     step_seconds = settings.pop('step_ms') / 1e3
-    return batch_size, counted, data.measure(config, step=step_seconds, **settings)
+    return counted, data.measure(config, step=step_seconds, **settings)

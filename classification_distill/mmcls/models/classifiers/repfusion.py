@@ -13,6 +13,7 @@ from ...datasets import BatchPreprocessor, FeatureCache
 from ...datasets.samples import SampleBatch, Samples, collect
 from ...errors import UnusableInputError
 from ..images import check_diffusion_range, to_diffusion_range
+from ..timestep_policies import FixedPolicy
 from .base import BaseDistiller
 
 
@@ -46,7 +47,8 @@ class RepFusion(BaseDistiller):
 
     Raises:
         ValueError: When student features and teacher layers do not pair up, a policy that learns has no task head,
-            the loss compares logits, or images are mixed of which the teacher is told the class.
+            the loss compares logits, images are mixed of which the teacher is told the class, or timesteps are chosen
+            for a teacher that does without.
     """
 
     def __init__(
@@ -79,6 +81,11 @@ class RepFusion(BaseDistiller):
                 'model.data_preprocessor.batch_augments mixes images of several: drop one of the two.'
             )
         self.timestep_policy = _build_policy(timestep_policy, timesteps, self.teacher.sample_size[0])
+        if not self.teacher.uses_timestep and not isinstance(self.timestep_policy, FixedPolicy):
+            raise UnusableInputError(
+                f"The teacher's features are the same at every timestep, so that {type(self.timestep_policy).__name__} "
+                "has nothing to choose: set model.timestep_policy=dict(type='FixedPolicy', timestep=0)."
+            )
 
         channels = {layer: self.teacher.feature_info[layer][0] for layer in self.teacher.layers}
         size = (image_size, image_size) if image_size else self.teacher.sample_size

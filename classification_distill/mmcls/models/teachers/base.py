@@ -48,12 +48,14 @@ class BaseTeacher(FrozenHolder):
         sample_size (tuple[int, int]): Height and width to which images are resized, those of the training.
         num_timesteps (int): Number T of the diffusion process's timesteps.
         feature_info (dict): ``layer -> (channels, stride)``, the stride counted in pixels of the resized image.
+        uses_timestep (bool): Whether the features depend on t.
 
     Raises:
         ValueError: When a layer is unknown, listed twice, not reached, or returns no map; or when an option is unknown.
     """
 
     last_layer = 'conv_out'
+    uses_timestep = True
 
     def __init__(
         self,

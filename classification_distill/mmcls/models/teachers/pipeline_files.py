@@ -7,10 +7,10 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import UnusableInputError
-from ...weights import load_checkpoint
+from ...weights import CheckpointError, load_checkpoint
 from .pipelines import explained, load_index
 
 GIB = 2**30
@@ -136,17 +136,27 @@ class PipelineFiles:
 
     def load(self, part: str, network: nn.Module) -> None:
         """Read the parameters that ``network`` still has, in their stored precision, memory-mapped."""
-        from safetensors import safe_open
-
         needed = [name for name, _ in network.named_parameters()]
         files = self.weight_files(part, needed)
         folder = self.folder(*files)
         for name, parameters in files.items():
-            if name.endswith('.bin'):
-                state = load_checkpoint(folder / name, mmap=True)
-                held = {key: state[key] for key in parameters}
-            else:
-                with safe_open(folder / name, 'pt') as file:
-                    held = {key: file.get_tensor(key) for key in parameters}
-            network.load_state_dict(held, strict=False, assign=True)
+            network.load_state_dict(read_weights(folder / name, parameters), strict=False, assign=True)
         network.requires_grad_(False)
+
+
+def read_weights(path: Path, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """The tensors of a file of weights, or those of some names, which stay on the disk until they are used.
+
+    Raises:
+        CheckpointError: When it is damaged, or holds more than tensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != '.safetensors':
+        state = load_checkpoint(path, mmap=True)
+        return {name: state[name] for name in (state if names is None else names)}
+    try:
+        with safe_open(path, 'pt') as file:
+            return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+    except SafetensorError as error:
+        raise CheckpointError(f'{path} is damaged: {error}.') from error

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from ...errors import MissingFileError, UnusableInputError
 
 if TYPE_CHECKING:
@@ -43,20 +45,29 @@ def load_pipeline(
         return load.from_pretrained(pretrained, **components)
 
 
-def load_component(pretrained: str, kind: str):
-    """A model of diffusers from a folder or the hub.
+def load_autoencoder(pretrained: str) -> nn.Module:
+    """An ``AutoencoderKL`` or ``AutoencoderTiny`` of diffusers.
+
+    Args:
+        pretrained: Hub id, or the folder of a saved autoencoder.
 
     Raises:
         FileNotFoundError: When there is none.
+        ValueError: When it is of another class.
     """
     import diffusers
 
     try:
+        kind = diffusers.AutoencoderKL.load_config(pretrained).get('_class_name')
+        if kind not in ('AutoencoderKL', 'AutoencoderTiny'):
+            raise UnusableInputError(
+                f'autoencoder={pretrained!r} is of class {kind}, expected AutoencoderKL or AutoencoderTiny.'
+            )
         return getattr(diffusers, kind).from_pretrained(pretrained)
     except OSError as error:
         raise MissingFileError(
-            f'{pretrained!r} is neither a folder of an {kind} here nor a model that the Hugging Face hub gave. {_COPY} '
-            f'({_root_cause(error)})'
+            f'autoencoder={pretrained!r} is neither a folder of an AutoencoderKL or AutoencoderTiny here nor a model '
+            f'that the Hugging Face hub gave. {_COPY} ({_root_cause(error)})'
         ) from error
 
 

@@ -11,7 +11,7 @@ from ...errors import UnusableInputError
 from ...weights import load_checkpoint
 from .dit_teacher import LatentTransformerTeacher, as_trained
 from .noise import flow_levels
-from .pipelines import load_component
+from .pipelines import load_autoencoder
 
 NUM_TIMESTEPS = 1000
 _HEADS = {1152: 16, 1024: 16, 768: 12, 384: 6}  # of XL, L, B and S, by their width
@@ -44,7 +44,8 @@ class SiTTeacher(LatentTransformerTeacher):
 
     Args:
         checkpoint: The ``.pt`` file: weights, or a training's ``{'model', 'ema', ...}``, of which the average is read.
-        autoencoder: Hub id, or folder, of the ``AutoencoderKL`` on whose latents it was trained.
+        autoencoder: Hub id, or folder, of the ``AutoencoderKL`` on whose latents it was trained, or of an
+            ``AutoencoderTiny`` that stands in for it, ``madebyollin/taesd``.
         layers: Names of the transformer's modules to read; by default the last block of its first half, of REPA the
             eighth, to which its representation was aligned.
         num_heads: Heads of the attention, where the model is none of S, B, L and XL.
@@ -74,7 +75,7 @@ class SiTTeacher(LatentTransformerTeacher):
         middle = min(8, depth) if self.is_repa else depth // 2
         super().__init__(
             as_trained(network),
-            load_component(autoencoder, 'AutoencoderKL'),
+            load_autoencoder(autoencoder),
             None,
             layers or [f'transformer_blocks.{middle - 1}'],
             **options,

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from ...errors import UnusableInputError
 from .base import BaseTeacher
+from .cleandift import TIMESTEP, CleanDIFT
 from .execution import drop_uncalled
 from .noise import ddpm_levels, flow_levels, is_flow
 from .pipeline_files import PipelineFiles
+from .pipelines import load_autoencoder
 from .prompt import ask, build_pipeline, nested
 from .reading import as_image_map, as_map
 from .text_to_image_families import FAMILIES
@@ -32,6 +34,10 @@ class TextToImageTeacher(BaseTeacher):
         layers: Names of the denoiser's modules to read; by default one that the literature found, or the middle.
         image_size: Side of the images in pixels, or height and width; by default that of the pipeline.
         prompt: What it is told.
+        autoencoder: Hub id, or folder, of an autoencoder in the place of the pipeline's, such as an
+            ``AutoencoderTiny`` of the same latents: ``madebyollin/taesdxl`` for SDXL.
+        cleandift: Weights of CleanDIFT in the place of those of the denoiser's; see ``CleanDIFT``. Its features are of
+            the clean image, and the same at every t.
         options: As in ``BaseTeacher``: ``noise``, ``dtype``, ``compile``.
 
     Attributes:
@@ -53,6 +59,8 @@ class TextToImageTeacher(BaseTeacher):
         layers: Sequence[str] | None = None,
         image_size: int | tuple[int, int] | None = None,
         prompt: str = '',
+        autoencoder: str | None = None,
+        cleandift: str | None = None,
         **options,
     ):
         files = PipelineFiles(pretrained)
@@ -63,12 +71,16 @@ class TextToImageTeacher(BaseTeacher):
             )
         family = FAMILIES[kind]
         part, network = files.denoiser()
-        components = {part: network} | {name: files.component(name) for name in ('vae', 'movq') if name in files.index}
+        if cleandift and options.get('noise', 'none') != 'none':
+            raise UnusableInputError("cleandift reads the clean image: leave out noise='forward'.")
+        source = CleanDIFT(cleandift, network) if cleandift else files
+        self.uses_timestep = cleandift is None
+        components = {part: network} | _autoencoder(files, autoencoder)
         pipeline = build_pipeline(files, components, [*files.index])
-        autoencoder = components.get('vae', components.get('movq'))
+        encoder = components.get('vae', components.get('movq'))
         # Kandinsky's pipeline has another name for it than all others.
         scale = getattr(pipeline, 'vae_scale_factor', None) or getattr(pipeline, 'movq_scale_factor', 1)
-        scale = scale if autoencoder else 1
+        scale = scale if encoder else 1
         size = image_size or scale * (network.config.get('sample_size') or family.input_size)
         size = (size, size) if isinstance(size, int) else tuple(size)
         _check_size(size, scale * (_patch(pipeline, network) or 1))
@@ -80,8 +92,9 @@ class TextToImageTeacher(BaseTeacher):
         self._num_timesteps = pipeline.scheduler.config.get('num_train_timesteps', 1000)
         first_time = float(arguments.pop('timestep').flatten()[0])
         self._time = _time_of(first_time, arguments.pop('first_timestep'), self._num_timesteps)
-        channels, (height, width) = network.config.in_channels, (side // scale for side in size)
         self._pack = getattr(pipeline, '_pack_latents', None)
+        channels = network.config.in_channels // (4 if self._pack else 1)
+        height, width = (side // scale for side in size)
         patch = _patch(pipeline, network)
         self._grid = (height // patch, width // patch) if part == 'transformer' else None
         told = arguments.get('encoder_hidden_states')
@@ -93,26 +106,27 @@ class TextToImageTeacher(BaseTeacher):
                 prompt_tensors.register_buffer(name, value)
         self._plain = {name: value for name, value in arguments.items() if not isinstance(value, Tensor)}
         companions = {'prompt': prompt_tensors}
-        if autoencoder:
-            _check_latents(pretrained, network, autoencoder, part)
-            autoencoder.decoder = nn.Identity()  # AutoencoderKLQwenImage counts its layers when it encodes
-            companions['autoencoder'] = autoencoder
-        self._load = lambda: self._read_weights(files, part)
+        if encoder:
+            _check_latents(autoencoder or pretrained, channels, encoder)
+            encoder.decoder = nn.Identity()  # AutoencoderKLQwenImage counts its layers when it encodes
+            companions['autoencoder'] = encoder
+        self._load = lambda: self._read_weights(source, part)
         super().__init__(
             network,
             pipeline.scheduler,
             layers or [family.layer(network)],
             image_scale=scale,
-            input_shape=(channels // (4 if self._pack else 1), height, width),
+            input_shape=(channels, height, width),
             companions=companions,
             **options,
         )
         self._load()
+        del self._load  # and, with it, what was not kept
 
-    def _read_weights(self, files: PipelineFiles, part: str) -> None:
-        self.reads = files.describe(part, self.network)
+    def _read_weights(self, source: PipelineFiles | CleanDIFT, part: str) -> None:
+        self.reads = source.describe(part, self.network)
         MMLogger.get_current_instance().info(f'The teacher is {self.reads}.')
-        files.load(part, self.network)
+        source.load(part, self.network)
 
     def noise_levels(self, scheduler) -> Tensor:
         return flow_levels(self._num_timesteps) if is_flow(scheduler) else ddpm_levels(scheduler)
@@ -141,6 +155,7 @@ class TextToImageTeacher(BaseTeacher):
         }
         if self._pack:
             x = self._pack(x, len(x), x.shape[1], *x.shape[2:])
+        t = t if self.uses_timestep else torch.full_like(t, TIMESTEP)
         slope, offset = self._time
         time = t if (slope, offset) == (1, 0) else slope * t.float() + offset
         network(**nested(self._plain | told) | {self._x: x, 'timestep': time})
@@ -192,10 +207,22 @@ def _time_of(first: float, scheduler_time: float, num_timesteps: int) -> tuple[f
     return first / scheduler_time, 0.0
 
 
-def _check_latents(pretrained: str, network: nn.Module, autoencoder: nn.Module, part: str) -> None:
-    channels = autoencoder.config.get('latent_channels')
-    if part == 'unet' and channels and network.config.in_channels != channels:
+def _autoencoder(files: PipelineFiles, given: str | None) -> dict[str, nn.Module]:
+    """The pipeline's autoencoder by its name there, or the one that was given in its place."""
+    if given is None:
+        return {name: files.component(name) for name in ('vae', 'movq') if name in files.index}
+    own = files.index.get('vae', (None, None))[1]
+    if own != 'AutoencoderKL':
         raise UnusableInputError(
-            f'teacher.pretrained={pretrained!r} takes {network.config.in_channels} channels, its latents have '
-            f'{channels}: a model for inpainting or depth is no teacher.'
+            f'autoencoder={given!r} stands in for an AutoencoderKL; the pipeline has {own or "none"}: leave it out.'
+        )
+    return {'vae': load_autoencoder(given)}
+
+
+def _check_latents(source: str, channels: int, autoencoder: nn.Module) -> None:
+    found = autoencoder.config.get('latent_channels', channels)
+    if found != channels:
+        raise UnusableInputError(
+            f'The denoiser takes {channels} channels, the latents of {source!r} have {found}: a model for inpainting '
+            'or depth is no teacher, and an autoencoder of another model no substitute.'
         )
