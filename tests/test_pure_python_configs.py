@@ -142,7 +142,7 @@ def test_a_training_and_what_reads_its_results(config, tmp_path):
     code, output = run_tool('publish_student.py', checkpoint, tmp_path / 'published')
     assert code == 0, output
     card = (tmp_path / 'published/README.md').read_text()
-    assert card.startswith('# published: ResNet_CIFAR, distilled by RepFusion\n')
+    assert '\n# published: ResNet_CIFAR, distilled by RepFusion\n' in card
     assert '8x8 pixels, RGB' in card
     assert "those of the task head on the teacher's features" in card
 

@@ -71,7 +71,7 @@ def test_a_disk_that_fills_up_keeps_whole_files_and_a_second_run_completes(
             (small_disk / 'other').write_bytes(bytes(shutil.disk_usage(small_disk).free - num_bytes // 2))
 
         filled.setattr(common, 'require_space', fill)
-        with expect('could not be written', 'No space left', 'goes on from there'):
+        with expect('could not be written', 'No space left', 'continues from there'):
             run(script, folder, '--archive', archive)
     kept = {path.name: path.stat().st_mtime_ns for path in images(small_disk)}
     assert kept
