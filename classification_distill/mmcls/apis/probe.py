@@ -11,6 +11,7 @@ from ..engine.representation import linear_classifier
 from ..errors import UnusableInputError
 from ..models.images import as_batch, check_diffusion_range
 from ..models.teachers import BaseTeacher
+from ..models.teachers.literature import found_layers
 from .teacher import load_teacher
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -34,13 +35,14 @@ def probe(
         train: ``(image, class)`` pairs to fit the probes on, such as a torchvision data set; images as ``as_batch``
             takes them.
         test: Pairs to test them on.
-        layers: Layers to probe, where the teacher is not loaded yet; by default every residual or transformer block.
+        layers: Layers to probe, where the teacher is not loaded yet; by default every residual or transformer block,
+            and what the literature found besides.
         timesteps: Timesteps to probe.
         batch_size: Images of one pass through the teacher.
 
     Returns:
-        list[dict]: A row a layer and timestep: ``layer``, ``timestep``, ``channels``, ``stride``, and the test accuracy
-        in % of both, ``linear`` and ``knn``.
+        list[dict]: A row a layer and timestep: ``layer``, ``timestep``, ``channels``, ``stride``, the test accuracy of
+        both in %, ``linear`` and ``knn``, and in ``literature`` what others found the layer best for.
 
     Raises:
         ValueError: When a layer or a timestep is not the teacher's.
@@ -78,10 +80,11 @@ def probe_timestep(teacher: BaseTeacher, splits: Sequence[Labelled], t: int, bat
     bar.set_description(f't = {t}')
     torch.manual_seed(t)  # a resumed run then draws the noise that an uninterrupted one draws
     train, test = (_extract(teacher, images, labels, t, batch_size, bar) for images, labels in splits)
-    rows = []
+    rows, found = [], found_layers(teacher.family)
     for layer, (channels, stride) in teacher.feature_info.items():
         scores = fit_probes(train[layer], splits[0][1].numpy(), test[layer], splits[1][1].numpy())
-        rows.append({'layer': layer, 'timestep': t, 'channels': channels, 'stride': stride} | scores)
+        where = {'layer': layer, 'timestep': t, 'channels': channels, 'stride': stride}
+        rows.append(where | scores | {'literature': found.get(layer, '')})
     return rows
 
 
