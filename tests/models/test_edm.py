@@ -13,6 +13,8 @@ from mmcls.errors import RepFusionError
 from mmcls.models.guided_diffusion import ADMVariant, build_unet, edm
 from mmcls.models.teachers import EDMTeacher
 from mmcls.module_pickles import load_module_pickle
+from small_distillation import TRAINED, changed_by_a_resumed_step
+from support import ROOT
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -205,3 +207,10 @@ def test_a_file_changes_no_other(tmp_path):
     pickled.write_bytes(pickle.PROTO + b'\x02' + tampering + pickle.BUILD + pickle.STOP)
     load_module_pickle(pickled)
     assert function.__defaults__ == before
+
+
+def test_a_distillation_and_its_resumption(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / 'classification_distill')
+    save(tmp_path / 'edm.pkl', EDMPrecond(DhariwalUNet(8)))
+    teacher = {'type': 'EDMTeacher', 'checkpoint': str(tmp_path / 'edm.pkl'), 'noise': 'forward'}
+    assert changed_by_a_resumed_step(teacher, digits, tmp_path) >= TRAINED

@@ -11,7 +11,8 @@ from mmcls.apis.teacher import describe_teacher, load_teacher
 from mmcls.models.teachers import ConsistencyTeacher, SiTTeacher, sit_teacher
 from mmcls.models.teachers.families import find_teacher_type
 from sit_reference import SiT
-from support import tiny_unet
+from small_distillation import TRAINED, changed_by_a_resumed_step
+from support import ROOT, tiny_unet
 from test_text_to_image_full_size import KL
 from tiny_pipelines import autoencoder
 from torch.utils.flop_counter import FlopCounterMode
@@ -154,3 +155,14 @@ def test_every_level_of_a_consistency_model_is_read(consistency):
         feature = teacher(torch.rand(3, 3, 8, 8) * 2 - 1, torch.tensor([0, 20, 39]))['mid_block.resnets.1.conv2']
         assert feature.isfinite().all()
         assert (feature[0] - feature[2]).abs().mean() > 0
+
+
+@pytest.mark.parametrize('name', ['consistency', 'sit'])
+def test_a_distillation_and_its_resumption(name, consistency, vae, digits, tmp_path, monkeypatch):
+    """A consistency model's policy chooses among its 40 levels."""
+    monkeypatch.chdir(ROOT / 'classification_distill')
+    teacher = {'type': 'ConsistencyTeacher', 'pretrained': str(consistency)}
+    if name == 'sit':
+        checkpoint(tmp_path / 'sit.pt', 8)
+        teacher = {'type': 'SiTTeacher', 'checkpoint': str(tmp_path / 'sit.pt'), 'autoencoder': vae, 'num_heads': 2}
+    assert changed_by_a_resumed_step(teacher | {'noise': 'forward'}, digits, tmp_path) >= TRAINED
