@@ -85,6 +85,20 @@ def test_full_size(width, depth, out_channels, parameters, layer, gflop, monkeyp
         assert (early.get_total_flops() - encoding.get_total_flops()) / 1e9 == pytest.approx(gflop, rel=0.01)
 
 
+def test_a_tiny_autoencoder_stands_in(tmp_path):
+    tiny = diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1), latent_channels=4)  # fmt: skip
+    tiny.save_pretrained(tmp_path / 'tiny')
+    checkpoint(tmp_path / 'sit.pt', 8)
+    teacher = SiTTeacher(str(tmp_path / 'sit.pt'), str(tmp_path / 'tiny'), num_heads=2)
+    images = torch.rand(2, 3, *teacher.sample_size)
+    with torch.no_grad():
+        assert torch.equal(teacher.encode(images), tiny.encode(images).latents)
+    (feature,) = teacher(images, torch.tensor([0, 999])).values()
+    assert feature.isfinite().all()
+
+
 def test_what_is_no_such_checkpoint_is_refused(vae, tmp_path):
     path = tmp_path / 'model.pt'
     torch.save({'layer.weight': torch.rand(2)}, path)

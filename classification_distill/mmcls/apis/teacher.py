@@ -92,7 +92,7 @@ def every_block(settings: dict) -> list[str]:
     kind = find_class('model.teacher', settings)
     if kind is TextToImageTeacher:
         files = PipelineFiles(settings['pretrained'])
-        family, network = files.index['_class_name'], files.denoiser()[1]
+        family, network = files.index.get('_class_name'), files.denoiser()[1]
     else:
         family, network = kind.__name__, MODELS.build(settings | {'layers': [kind.last_layer]}).network
     names = [name for name, _ in network.named_modules()]
