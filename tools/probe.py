@@ -8,7 +8,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('teacher', help='hub id, folder of a pipeline, or checkpoint; or a config with model.teacher')
     parser.add_argument('data', help='folder with a subfolder a class; or a config with both dataloaders')
-    parser.add_argument('--layers', nargs='+', help='layers to probe; by default every residual or transformer block')
+    parser.add_argument('--layers', nargs='+', help='by default every block, and what the literature found')
     parser.add_argument(
         '--timesteps', nargs='+', type=int, default=[0, 50, 100, 200, 300, 400, 600, 800], help='(%(default)s)'
     )

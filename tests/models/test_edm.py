@@ -13,7 +13,10 @@ from mmcls.errors import RepFusionError
 from mmcls.models.guided_diffusion import ADMVariant, build_unet, edm
 from mmcls.models.teachers import EDMTeacher
 from mmcls.module_pickles import load_module_pickle
+from small_distillation import TRAINED, changed_by_a_resumed_step
+from support import ROOT
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 LAYERS = ['down_blocks.1.attentions.0', 'mid_block.resnets.1', 'up_blocks.0.upsamplers.0', 'up_blocks.1.resnets.1']
 REFERENCE = [
@@ -102,10 +105,22 @@ def test_openais_checkpoints_are_told_a_thousand_times_as_much(tmp_path):
     assert (feature - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-def test_published_sizes():
-    for stem, parameters in {'edm_imagenet64_ema': 295_899_267, 'edm_bedroom256_ema': 526_304_771}.items():
-        unet = build_unet(ADMVariant(**edm.PUBLISHED[stem], **edm._ALWAYS))
-        assert unet.num_parameters() == parameters
+@pytest.mark.parametrize(('stem', 'parameters', 'info', 'kept', 'gflop'), [
+    ('edm_imagenet64_ema', 295_899_267, (768, 8), 118, 63),
+    ('edm_bedroom256_ema', 526_304_771, (1024, 32), 199, 580),
+])  # fmt: skip
+def test_published_sizes(stem, parameters, info, kept, gflop, monkeypatch):
+    """Those of consistency models, too, which have the same networks."""
+    unet = build_unet(ADMVariant(**edm.PUBLISHED[stem], **edm._ALWAYS))
+    assert unet.num_parameters() == parameters
+    monkeypatch.setattr('mmcls.models.teachers.edm_teacher.load_openai_edm', lambda *args: unet)
+    teacher = EDMTeacher(f'{stem}.pt')
+    assert list(teacher.feature_info.values()) == [info]
+    assert sum(p.numel() for p in teacher.network.parameters()) / 1e6 == pytest.approx(kept, rel=0.01)
+    images = torch.zeros(1, 3, *teacher.sample_size, device='meta')
+    with FlopCounterMode(display=False) as counter:
+        teacher.to('meta')(images, torch.zeros(1, dtype=torch.int64, device='meta'))
+    assert counter.get_total_flops() / 1e9 == pytest.approx(gflop, rel=0.02)
 
 
 def test_which_files_are_of_edm(tmp_path, monkeypatch):
@@ -192,3 +207,10 @@ def test_a_file_changes_no_other(tmp_path):
     pickled.write_bytes(pickle.PROTO + b'\x02' + tampering + pickle.BUILD + pickle.STOP)
     load_module_pickle(pickled)
     assert function.__defaults__ == before
+
+
+def test_a_distillation_and_its_resumption(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / 'classification_distill')
+    save(tmp_path / 'edm.pkl', EDMPrecond(DhariwalUNet(8)))
+    teacher = {'type': 'EDMTeacher', 'checkpoint': str(tmp_path / 'edm.pkl'), 'noise': 'forward'}
+    assert changed_by_a_resumed_step(teacher, digits, tmp_path) >= TRAINED

@@ -3,15 +3,19 @@
 import argparse
 from pathlib import Path
 
+import accelerate
 import diffusers
 import pytest
 import torch
 from mmcls.apis.teacher import describe_teacher, load_teacher
-from mmcls.models.teachers import ConsistencyTeacher, SiTTeacher
+from mmcls.models.teachers import ConsistencyTeacher, SiTTeacher, sit_teacher
 from mmcls.models.teachers.families import find_teacher_type
 from sit_reference import SiT
-from support import tiny_unet
+from small_distillation import TRAINED, changed_by_a_resumed_step
+from support import ROOT, tiny_unet
+from test_text_to_image_full_size import KL
 from tiny_pipelines import autoencoder
+from torch.utils.flop_counter import FlopCounterMode
 
 
 @pytest.fixture
@@ -47,6 +51,52 @@ def test_sit_and_repa_are_read_as_published(out_channels, wrapped, vae, tmp_path
         expected = reference.block_outputs(latents, sigma if wrapped else 1 - sigma, mean)
     for feature, tokens in zip(features.values(), expected, strict=True):
         assert torch.allclose(feature.flatten(2).transpose(1, 2), tokens, atol=1e-5)
+
+
+@pytest.mark.parametrize(('width', 'depth', 'out_channels', 'parameters', 'layer', 'gflop'), [
+    (1152, 28, 8, 749.8, 'transformer_blocks.13', 118.7),  # SiT-XL/2
+    (1152, 28, 4, 749.8, 'transformer_blocks.7', 67.8),  # REPA
+    (768, 12, 8, None, 'transformer_blocks.5', None),  # SiT-B/2
+])  # fmt: skip
+def test_full_size(width, depth, out_channels, parameters, layer, gflop, monkeypatch):
+    """Published sizes, by tensors that take no memory."""
+    with torch.device('meta'):
+        network = SiT(torch.zeros(1, 256, width), width=width, depth=depth, classes=1000, out_channels=out_channels)
+        kl = diffusers.AutoencoderKL(**KL, latent_channels=4)
+    state = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in network.state_dict().items()}
+    with accelerate.init_empty_weights(include_buffers=False):
+        heads = width // 64
+        positions = diffusers.DiTTransformer2DModel(heads, 64, 4, num_layers=1, sample_size=32).pos_embed.pos_embed
+    state['pos_embed'] = positions
+    monkeypatch.setattr('mmcls.models.teachers.sit_teacher.load_checkpoint', lambda *args, **kwargs: state)
+    monkeypatch.setattr('mmcls.models.teachers.sit_teacher.load_autoencoder', lambda name: kl)
+    if parameters:
+        whole = sit_teacher.convert(state)
+        assert sum(p.numel() for p in whole.parameters()) / 1e6 == pytest.approx(parameters, abs=0.1)
+    teacher = SiTTeacher('sit.pt')
+    assert teacher.feature_info == {layer: (width, 16)}
+    if gflop:
+        images, t = torch.zeros(1, 3, 256, 256, device='meta'), torch.zeros(1, dtype=torch.int64, device='meta')
+        teacher = teacher.to('meta')
+        with FlopCounterMode(display=False) as early:
+            teacher(images, t)
+        with FlopCounterMode(display=False) as encoding, torch.no_grad():
+            teacher.encode(images)
+        assert (early.get_total_flops() - encoding.get_total_flops()) / 1e9 == pytest.approx(gflop, rel=0.01)
+
+
+def test_a_tiny_autoencoder_stands_in(tmp_path):
+    tiny = diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1), latent_channels=4)  # fmt: skip
+    tiny.save_pretrained(tmp_path / 'tiny')
+    checkpoint(tmp_path / 'sit.pt', 8)
+    teacher = SiTTeacher(str(tmp_path / 'sit.pt'), str(tmp_path / 'tiny'), num_heads=2)
+    images = torch.rand(2, 3, *teacher.sample_size)
+    with torch.no_grad():
+        assert torch.equal(teacher.encode(images), tiny.encode(images).latents)
+    (feature,) = teacher(images, torch.tensor([0, 999])).values()
+    assert feature.isfinite().all()
 
 
 def test_what_is_no_such_checkpoint_is_refused(vae, tmp_path):
@@ -119,3 +169,14 @@ def test_every_level_of_a_consistency_model_is_read(consistency):
         feature = teacher(torch.rand(3, 3, 8, 8) * 2 - 1, torch.tensor([0, 20, 39]))['mid_block.resnets.1.conv2']
         assert feature.isfinite().all()
         assert (feature[0] - feature[2]).abs().mean() > 0
+
+
+@pytest.mark.parametrize('name', ['consistency', 'sit'])
+def test_a_distillation_and_its_resumption(name, consistency, vae, digits, tmp_path, monkeypatch):
+    """A consistency model's policy chooses among its 40 levels."""
+    monkeypatch.chdir(ROOT / 'classification_distill')
+    teacher = {'type': 'ConsistencyTeacher', 'pretrained': str(consistency)}
+    if name == 'sit':
+        checkpoint(tmp_path / 'sit.pt', 8)
+        teacher = {'type': 'SiTTeacher', 'checkpoint': str(tmp_path / 'sit.pt'), 'autoencoder': vae, 'num_heads': 2}
+    assert changed_by_a_resumed_step(teacher | {'noise': 'forward'}, digits, tmp_path) >= TRAINED

@@ -20,7 +20,8 @@ from mmcls.models.teachers.dit_teacher import DiTTeacher
 from mmcls.models.teachers.families import find_teacher_type
 from mmcls.models.teachers.latent_teacher import LatentTeacher
 from mmcls.models.teachers.text_to_image import TextToImageTeacher
-from support import read_in_full_forward
+from small_distillation import TRAINED, changed_by_a_resumed_step
+from support import ROOT, read_in_full_forward
 from torch.utils.flop_counter import FlopCounterMode
 
 MIDDLE = 'mid_block.resnets.1.conv2'
@@ -196,3 +197,11 @@ def test_full_size(name, parameters, size, info, gflops, monkeypatch):
 @pytest.mark.parametrize('name', FAMILIES)
 def test_which_teacher_reads_a_pipeline(name, folders):
     assert find_teacher_type(str(folders / name)) == FAMILIES[name][0].__name__
+
+
+@pytest.mark.parametrize('name', [name for name in FAMILIES if name != 'stable_diffusion'])
+def test_a_distillation_and_its_resumption(name, folders, digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / 'classification_distill')
+    teacher = {'type': FAMILIES[name][0].__name__, 'pretrained': str(folders / name), 'noise': 'forward'}
+    teacher['layers'] = FAMILIES[name][2][:1]
+    assert changed_by_a_resumed_step(teacher, digits, tmp_path) >= TRAINED

@@ -14,11 +14,11 @@ import tiny_text_pipelines
 import torch
 from hub_server import hub
 from mmcls import load_teacher
-from mmcls.engine import prepare_config, train
 from mmcls.models.teachers import TextToImageTeacher
 from mmcls.models.teachers import text_to_image as module
 from mmcls.models.teachers.reading import as_image_map
 from safetensors.torch import load_file, save_file
+from small_distillation import TRAINED, changed_by_a_resumed_step
 from support import ROOT
 
 NAMES = [family.__name__ for family in tiny_text_pipelines.FAMILIES]
@@ -271,24 +271,7 @@ def test_a_distillation_and_its_resumption(name, folders, digits, tmp_path, monk
     if name in ('flux', 'schnell', 'qwen'):  # else 1,024
         teacher['image_size'] = 64
 
-    def distil(iterations: int) -> dict:
-        config = prepare_config('configs/digits-hint/ddpm-r18_hint.py', {}, work_dir=str(tmp_path), resume='auto')
-        config.model.teacher = teacher
-        config.model.backbone.update(base_channels=4, stem_channels=4)
-        config.model.image_size = 32
-        config.train_dataloader.update(batch_size=4)
-        config.train_dataloader.dataset.update(data_root=str(digits), indices=4 * iterations)
-        config.train_cfg = {'by_epoch': False, 'max_iters': iterations}
-        config.default_hooks.checkpoint = {'type': 'SafeCheckpointHook', 'by_epoch': False, 'interval': 1}
-        config.custom_hooks = []
-        for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg'):
-            config[key] = None
-        train(config)
-        return torch.load(tmp_path / f'iter_{iterations}.pth', weights_only=False)['state_dict']
-
-    first, second = distil(1), distil(2)
-    changed = {key.partition('.')[0] for key, value in second.items() if not torch.equal(value, first[key])}
-    assert {'student', 'timestep_policy', 'task_head', 'connectors', 'standardizers'} <= changed
+    assert changed_by_a_resumed_step(teacher, digits, tmp_path) >= TRAINED
 
 
 def test_only_the_files_that_hold_kept_weights_are_fetched(folders, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from ..engine.representation import linear_classifier
 from ..errors import UnusableInputError
 from ..models.images import as_batch, check_diffusion_range
 from ..models.teachers import BaseTeacher
+from ..models.teachers.literature import found_layers
 from .teacher import load_teacher
 
 if TYPE_CHECKING:
@@ -38,14 +39,16 @@ def probe(
         train: ``(image, class)`` pairs to fit the probes on, such as a torchvision data set; images as ``as_batch``
             takes them.
         test: Pairs to test them on: every other one to choose the best row by, the rest to say how good that one is.
-        layers: Layers to probe, where the teacher is not loaded yet; by default every residual or transformer block.
+        layers: Layers to probe, where the teacher is not loaded yet; by default every residual or transformer block,
+            and what the literature found besides.
         timesteps: Timesteps to probe.
         batch_size: Images of one pass through the teacher.
 
     Returns:
         list[dict]: A row a layer and timestep: ``layer``, ``timestep``, ``channels``, ``stride``; the accuracy in % of
-        both probes on the images that choose, ``linear`` and ``knn``; and that of the linear one on the others,
-        ``held_out``. The best of many rows reads too high on the images that it was chosen by.
+        both probes on the images that choose, ``linear`` and ``knn``; that of the linear one on the others,
+        ``held_out``; and in ``literature`` what others found the layer best for. The best of many rows reads too high
+        on the images that it was chosen by.
 
     Raises:
         ValueError: When a layer or a timestep is not the teacher's, or there are fewer than two images to test on.
@@ -86,12 +89,14 @@ def probe_timestep(teacher: BaseTeacher, splits: Sequence[Labelled], t: int, bat
     torch.manual_seed(t)  # a resumed run then draws the noise that an uninterrupted one draws
     train, test = (_extract(teacher, images, labels, t, batch_size, bar) for images, labels in splits)
     rows, (_, labels), (_, truth) = [], *splits
+    found = found_layers(teacher.family)
     for layer, (channels, stride) in teacher.feature_info.items():
         linear, knn = fit_probes(train[layer], labels.numpy())
         choosing, held_out = ((test[layer][start::2], truth[start::2].numpy()) for start in (0, 1))
         scores = {'linear': linear.score(*choosing), 'knn': knn.score(*choosing), 'held_out': linear.score(*held_out)}
-        described = {'layer': layer, 'timestep': t, 'channels': channels, 'stride': stride}
-        rows.append(described | {name: round(100 * score, 2) for name, score in scores.items()})
+        percent = {name: round(100 * score, 2) for name, score in scores.items()}
+        where = {'layer': layer, 'timestep': t, 'channels': channels, 'stride': stride}
+        rows.append(where | percent | {'literature': found.get(layer, '')})
     return rows
 
 

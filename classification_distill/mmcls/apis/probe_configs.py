@@ -1,6 +1,7 @@
 """A probe that is kept in a folder and resumed where it was stopped: a table, a heat map, a config of the best cell."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from ..files import write_text, written_whole
 from .probe import DEVICE, TIMESTEPS, Labelled, check_timesteps, probe_timestep, progress_bar
 from .teacher import describe_teacher, every_block
 
-COLUMNS = ('layer', 'timestep', 'channels', 'stride', 'linear', 'knn', 'held_out')
+COLUMNS = ('layer', 'timestep', 'channels', 'stride', 'linear', 'knn', 'held_out', 'literature')
 
 
 def probe_configs(
@@ -41,7 +42,7 @@ def probe_configs(
         data: Folder with a subfolder a class, of whose images half of each class is for testing; or a config with
             ``train_dataloader`` and ``val_dataloader``.
         out: Folder for ``probe.csv``, the heat map ``probe.png`` and ``best.py``, a config of the best cell.
-        layers: Layers to probe; by default every residual or transformer block.
+        layers: Layers to probe; by default every residual or transformer block, and what the literature found.
         timesteps: Timesteps to probe.
         num_train: Images to fit the probes on, drawn from the training split and not augmented; at most.
         num_test: Images of the validation split to test them on; at most.
@@ -159,12 +160,15 @@ def _load_rows(out: Path, record: dict) -> list[dict]:
             f'{out} holds a probe with other settings ({different}). Give another folder by --out.'
         )
     write_text(path, json.dumps(record, indent=2) + '\n')
-    return list(csv.DictReader(table.open())) if table.is_file() else []
+    # One of an older version has fewer columns.
+    return [dict.fromkeys(COLUMNS, '') | row for row in csv.DictReader(table.open())] if table.is_file() else []
 
 
 def _table(rows: list[dict]) -> str:
-    lines = (','.join(_cell(row[key]) for key in COLUMNS) for row in rows)
-    return '\n'.join([','.join(COLUMNS), *lines, ''])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerows([COLUMNS, *([_cell(row[key]) for key in COLUMNS] for row in rows)])
+    return text.getvalue()
 
 
 def _cell(value) -> str:
@@ -172,12 +176,13 @@ def _cell(value) -> str:
 
 
 def draw_heat_map(rows: list[dict], path: Path) -> None:
-    """Layers x timesteps, a panel a probe, the best cell framed."""
+    """Layers x timesteps, a panel a probe, the best cell framed; a star marks the literature's layers."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     layers = list(dict.fromkeys(row['layer'] for row in rows))
+    found = {row['layer'] for row in rows if row['literature']}
     timesteps = sorted({int(row['timestep']) for row in rows})
     figure = Figure(figsize=(5 + 0.9 * len(timesteps), 1.6 + 0.28 * len(layers)), layout='constrained')
     panels = figure.subplots(1, 2, sharey=True)
@@ -190,7 +195,7 @@ def draw_heat_map(rows: list[dict], path: Path) -> None:
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor='red', linewidth=2))
         axes.set(title=f'{title}, best {values[y, x]:.1f} %', xlabel='timestep')
         axes.set_xticks(range(len(timesteps)), timesteps)
-        axes.set_yticks(range(len(layers)), layers)
+        axes.set_yticks(range(len(layers)), [f'* {layer}' if layer in found else layer for layer in layers])
         figure.colorbar(image, ax=axes, label='accuracy, %')
     with written_whole(path) as partial:
         FigureCanvasAgg(figure).print_png(partial)

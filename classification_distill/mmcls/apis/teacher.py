@@ -11,6 +11,7 @@ from ..models.guided_diffusion import choose_variant
 from ..models.guided_diffusion.edm import PUBLISHED as PUBLISHED_EDM
 from ..models.teachers import BaseTeacher, TextToImageTeacher
 from ..models.teachers.families import find_teacher_type
+from ..models.teachers.literature import found_layers
 from ..models.teachers.pipeline_files import PipelineFiles
 from ..models.teachers.sit_teacher import is_sit
 from ..weights import CheckpointError, load_checkpoint
@@ -58,7 +59,8 @@ def load_teacher(
     Args:
         source: Model of the hub, folder of a diffusers pipeline, or checkpoint of guided-diffusion, EDM, SiT or REPA.
         layers: Names of the network's modules to read; by default the last of its middle, or what the literature found
-            best for its family. ``'blocks'`` for every residual or transformer block.
+            best for its family. ``'blocks'`` for every residual or transformer block, and what the literature found
+            besides.
         variant: Of a guided-diffusion checkpoint whose name does not tell it: 64, 128, 256, 256-uncond, 512, FILE.json.
         options: Further options of the teacher, such as ``noise='forward'``, ``dtype='bfloat16'``, or for many images
             on a GPU ``compile=True``.
@@ -83,13 +85,23 @@ def load_teacher(
 
 
 def every_block(settings: dict) -> list[str]:
-    """Names of the residual or transformer blocks of the teacher that a config describes, in the order of the calls."""
+    """Names of the residual or transformer blocks of the teacher that a config describes, in the order of the calls.
+
+    At the end come further layers that the literature found best for its family.
+    """
     kind = find_class('model.teacher', settings)
     if kind is TextToImageTeacher:
-        network = PipelineFiles(settings['pretrained']).denoiser()[1]
+        files = PipelineFiles(settings['pretrained'])
+        family, network = files.index.get('_class_name'), files.denoiser()[1]
     else:
-        network = MODELS.build(settings | {'layers': [kind.last_layer]}).network
+        family, network = kind.__name__, MODELS.build(settings | {'layers': [kind.last_layer]}).network
     names = [name for name, _ in network.named_modules()]
+    blocks = _blocks(names)
+    return blocks + [layer for layer in found_layers(family) if layer in names and layer not in blocks]
+
+
+def _blocks(names: list[str]) -> list[str]:
+    """Those of a network's modules that are its residual or transformer blocks, in the order of the calls."""
     lists = ('transformer_blocks', 'single_transformer_blocks', 'layers')  # of a transformer, in the order of the calls
     if tokens := [name for name in names if name.partition('.')[0] in lists and name.count('.') == 1]:
         return tokens

@@ -49,6 +49,7 @@ class BaseTeacher(FrozenHolder):
         num_timesteps (int): Number T of the diffusion process's timesteps.
         feature_info (dict): ``layer -> (channels, stride)``, the stride counted in pixels of the resized image.
         uses_timestep (bool): Whether the features depend on t.
+        family (str): Of its models, by which ``literature.py`` knows which layers were found best.
 
     Raises:
         ValueError: When a layer is unknown, listed twice, not reached, or returns no map; or when an option is unknown.
@@ -96,6 +97,10 @@ class BaseTeacher(FrozenHolder):
         self._check_layer_names()
         self.feature_info = self._find_feature_info()
         self._is_compiled = False
+
+    @property
+    def family(self) -> str:
+        return type(self).__name__
 
     @property
     def network(self) -> nn.Module:

@@ -70,6 +70,7 @@ class TextToImageTeacher(BaseTeacher):
                 f'teacher.pretrained={pretrained!r} is a {kind}; TextToImageTeacher reads {", ".join(FAMILIES)}.'
             )
         family = FAMILIES[kind]
+        self._kind = kind
         part, network = files.denoiser()
         if cleandift and options.get('noise', 'none') != 'none':
             raise UnusableInputError("cleandift reads the clean image: leave out noise='forward'.")
@@ -122,6 +123,10 @@ class TextToImageTeacher(BaseTeacher):
         )
         self._load()
         del self._load  # and, with it, what was not kept
+
+    @property
+    def family(self) -> str:
+        return self._kind
 
     def _read_weights(self, source: PipelineFiles | CleanDIFT, part: str) -> None:
         self.reads = source.describe(part, self.network)

@@ -34,15 +34,13 @@ def _middle(blocks: str, suffix: str = '') -> Callable[[nn.Module], str]:
 
 
 def _sdxl_layer(network: nn.Module) -> str:
-    # Best of SDXL for correspondence and segmentation ("Not All Diffusion Model Activations Have Been Evaluated as
-    # Discriminative Features", Meng et al., NeurIPS 2024): block 7 of 10.
+    # Of literature.py's, block 7 of 10.
     blocks = network.up_blocks[0].attentions[0].transformer_blocks
     return f'up_blocks.0.attentions.0.transformer_blocks.{round(0.7 * len(blocks))}'
 
 
 def _flux_layer(network: nn.Module) -> str:
-    # "Unleashing Diffusion Transformers for Visual Correspondence" (Gan et al., NeurIPS 2025) reads block 28 of 57,
-    # modulated: the blocks' own outputs carry massive activations in a few channels.
+    # Of literature.py's, block 28 of 57, modulated: outputs of blocks carry massive activations in a few channels.
     count = len(network.transformer_blocks) + len(network.single_transformer_blocks)
     return f'single_transformer_blocks.{max(0, count // 2 - len(network.transformer_blocks))}.norm'
 
