@@ -3,18 +3,13 @@
 ``mmcls`` is the name of the published code's package; MMClassification itself is MMPretrain today.
 """
 
-import io
-import warnings
-from contextlib import redirect_stdout
 from importlib import import_module
 
-with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-    # They tell of an operator and of a data set's library that are missing, which nothing here needs.
-    warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``')
-    import mmpretrain.datasets
-    import mmpretrain.models  # noqa: F401
+from .quiet import import_quietly
 
-from . import datasets, engine, models, visualization  # noqa: F401
+import_quietly('mmpretrain.datasets', 'mmpretrain.models')
+
+from . import datasets, engine, models, visualization  # noqa: E402, F401
 
 _APIS = {
     'load_teacher': 'teacher',

@@ -12,8 +12,6 @@ TREES = ('tools', 'classification_distill/mmcls')
 # Of Python, of torch, and of libraries while they are imported.
 OF_OTHERS = {
     "ModuleNotFoundError: No module named 'mmcls'",
-    'Fail to import ... MultiScaleDeformableAttention',
-    'Could not import OneDL',
     'EADDRINUSE',
     'address already in use',
     'CUDA out of memory',

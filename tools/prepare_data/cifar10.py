@@ -9,10 +9,9 @@ import tarfile
 from http.client import HTTPException
 from pathlib import Path
 
-from common import DATA_ROOT, DataError, parse_args, report, require_space, run, write_file
+from common import DATA_ROOT, DataError, parse_args, progress_bar, report, require_space, run, write_file
 from mmpretrain.datasets import CIFAR10
 from mmpretrain.datasets.utils import calculate_md5, check_integrity, download_url
-from tqdm import tqdm
 
 FOLDER = DATA_ROOT / 'cifar10'
 ARCHIVE_BYTES, UNPACKED_BYTES = 171_000_000, 187_000_000
@@ -70,7 +69,7 @@ def unpack(archive: Path, folder: Path, names: list[str]) -> None:
         )
     require_space(folder, UNPACKED_BYTES)
     with tarfile.open(archive) as tar:
-        for name in tqdm(names, f'unpacking to {folder.name}'):
+        for name in progress_bar(names, f'unpacking to {folder.name}'):
             write_file(folder / CIFAR10.base_folder / name, tar.extractfile(f'{CIFAR10.base_folder}/{name}'))
 
 

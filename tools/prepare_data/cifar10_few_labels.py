@@ -12,10 +12,9 @@ from pathlib import Path
 
 import cifar10
 import numpy as np
-from common import DATA_ROOT, DataError, broken_images, first, images_by_class, parse_args, report, run
+from common import DATA_ROOT, DataError, broken_images, first, images_by_class, parse_args, progress_bar, report, run
 from mmpretrain.datasets import CIFAR10
 from PIL import Image
-from tqdm import tqdm
 
 FOLDER = DATA_ROOT / 'cifar10_few_labels'
 NUM_TRAIN, NUM_VAL, NUM_SHORT_VAL, NUM_TEST = 4500, 500, 100, 1000  # of each class
@@ -38,7 +37,7 @@ def write_images(folder: Path) -> None:
         counts = dict.fromkeys(dataset.CLASSES, 0)
         for name in counts:
             (folder / split / name).mkdir(parents=True)
-        for index in tqdm(range(len(dataset)), split):
+        for index in progress_bar(range(len(dataset)), split):
             info = dataset.get_data_info(index)
             name = dataset.CLASSES[int(info['gt_label'])]
             Image.fromarray(info['img']).save(folder / split / name / f'{counts[name]:04d}.png')

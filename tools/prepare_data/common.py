@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,8 @@ from tqdm import tqdm
 
 DATA_ROOT = Path(__file__).resolve().parents[2] / 'data'
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+# In a pipe, where nobody sees it move, twice a minute.
+progress_bar = partial(tqdm, mininterval=0.1 if sys.stderr.isatty() else 30)
 DAMAGES = (EOFError, zipfile.BadZipFile, zlib.error)  # what zipfile raises for a damaged archive
 
 
@@ -74,7 +77,9 @@ def images_by_class(folder: Path) -> dict[str, list[str]]:
     if not folder.is_dir():
         return {}
     classes = {}
-    for name in tqdm(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()), folder.name, leave=False):
+    for name in progress_bar(
+        sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()), folder.name, leave=False
+    ):
         images = []
         for root, _, files in os.walk(folder / name):
             below = os.path.relpath(root, folder)
@@ -162,7 +167,7 @@ def unpack(archive: zipfile.ZipFile, targets: Mapping[str, str], folder: Path) -
     waiting = {name: root / target for name, target in targets.items() if not _holds(root / target, archive, name)}
     blocks = sum(-(-archive.getinfo(name).file_size // 4096) for name in waiting)  # a file takes whole disk blocks
     require_space(root, 4096 * blocks)
-    for name, path in tqdm(waiting.items(), f'unpacking to {root.name}'):
+    for name, path in progress_bar(waiting.items(), f'unpacking to {root.name}'):
         try:
             with archive.open(name) as file:
                 write_file(path, file)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from tqdm import tqdm
+from common import progress_bar
 
 
 def parallel_map(function: Callable, items: Sequence, description: str, chunk: int = 8) -> list:
@@ -16,4 +16,4 @@ def parallel_map(function: Callable, items: Sequence, description: str, chunk: i
         return []
     with ProcessPoolExecutor(mp_context=get_context('spawn')) as executor:
         results = executor.map(function, items, chunksize=chunk)
-        return list(tqdm(results, description, len(items)))
+        return list(progress_bar(results, description, len(items)))

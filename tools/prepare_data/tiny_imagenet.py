@@ -18,11 +18,11 @@ from common import (
     images_by_class,
     open_zip,
     parse_args,
+    progress_bar,
     report,
     run,
     unpack,
 )
-from tqdm import tqdm
 
 FOLDER = DATA_ROOT / 'tiny-imagenet-200'
 NUM_CLASSES = 200
@@ -70,7 +70,7 @@ def arrange_val(folder: Path) -> None:
     unknown = [name for name in images if name not in labels]
     if unknown:
         raise DataError(f'{val / "images"} holds files that val_annotations.txt does not name: {first(unknown)}.')
-    for name in tqdm(images, 'val'):
+    for name in progress_bar(images, 'val'):
         target = val / labels[name] / 'images' / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (val / 'images' / name).rename(target)

@@ -12,9 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from common import DATA_ROOT, DataError, broken_images, first, parse_args, report, run, write_file
+from common import DATA_ROOT, DataError, broken_images, first, parse_args, progress_bar, report, run, write_file
 from PIL import Image
-from tqdm import tqdm
 from wflw_list import ATTRIBUTES, NUM_POINTS, read_list
 
 FOLDER = DATA_ROOT / 'wflw'
@@ -91,7 +90,7 @@ def image_sizes(folder: Path, names: list[str]) -> dict[str, tuple[int, int]]:
     if missing:
         raise DataError(f'{folder} lacks {len(missing):,} of {len(names):,} images: {first(missing)}. {ADVICE}')
     sizes = {}
-    for name in tqdm(names, 'sizes of the images'):
+    for name in progress_bar(names, 'sizes of the images'):
         try:
             with Image.open(folder / name) as image:
                 sizes[name] = image.size
@@ -122,7 +121,7 @@ def prepare(folder: Path) -> None:
     sizes = image_sizes(folder / IMAGES, sorted({face['name'] for split in faces.values() for face in split}))
     for attribute, subset in zip(ATTRIBUTES, SUBSETS, strict=True):
         faces[f'test_{subset}'] = [face for face in faces['test'] if face['attributes'][attribute]]
-    for name, path in tqdm(ANNOTATIONS.items(), 'annotations'):
+    for name, path in progress_bar(ANNOTATIONS.items(), 'annotations'):
         write_file(folder / path, io.BytesIO(json.dumps(to_coco(faces[name], sizes)).encode()))
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from ..datasets.image_folder import ImageFiles
 from ..errors import UnusableInputError
 from ..files import write_text, written_whole
+from ..progress import ProgressBar
 from .student import NormalizedStudent, image_size_of, load_student
 
 FEATURES, NAMES = 'features.npy', 'images.txt'
@@ -59,7 +59,7 @@ def embed(
     loader = DataLoader(files, batch_size, num_workers=workers, collate_fn=list, pin_memory=device == 'cuda')
     features, names, broken = [], [], []
     student = student.to(device)
-    with tqdm(total=len(files), unit='image', disable=None) as bar:
+    with ProgressBar(total=len(files), unit='image') as bar:
         for batch in loader:
             read = [(name, image) for name, image in batch if image is not None]
             broken += [name for name, image in batch if image is None]

@@ -5,11 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..datasets.image_files import SUFFIXES, FoundFiles, find_images, look_at
 from ..errors import UnusableInputError
 from ..files import write_text
+from ..progress import ProgressBar
 
 IMAGES = 'images.json'
 RECORD = 'files.jsonl'
@@ -98,7 +97,7 @@ def _look_at_all(folder: Path, names: list[str], record: Path) -> dict[str, dict
     # Reading and decoding leave Python to the other threads.
     with ThreadPoolExecutor() as pool:
         results = pool.map(lambda name: look_at(folder / name), new)
-        results = tqdm(results, 'reading images', len(new), unit='image', disable=None)
+        results = ProgressBar(results, 'reading images', len(new), unit='image')
         for name, (problem, remark) in zip(new, results, strict=True):
             entries[name] |= {'problem': problem} if problem else {}
             entries[name] |= {'remark': remark} if remark else {}

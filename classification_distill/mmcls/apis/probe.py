@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..engine.representation import linear_classifier
 from ..errors import UnusableInputError
 from ..models.images import as_batch, check_diffusion_range
 from ..models.teachers import BaseTeacher
 from ..models.teachers.literature import found_layers
+from ..progress import ProgressBar
 from .teacher import load_teacher
 
 if TYPE_CHECKING:
@@ -79,11 +79,13 @@ def _collect(pairs: Sequence[tuple], size: tuple[int, int]) -> Labelled:
     return torch.cat(pixels), torch.as_tensor(labels)
 
 
-def progress_bar(splits: Sequence[Labelled], timesteps: Sequence[int]) -> tqdm:
-    return tqdm(total=len(timesteps) * sum(len(labels) for _, labels in splits), unit='image', disable=None)
+def progress_bar(splits: Sequence[Labelled], timesteps: Sequence[int]) -> ProgressBar:
+    return ProgressBar(total=len(timesteps) * sum(len(labels) for _, labels in splits), unit='image')
 
 
-def probe_timestep(teacher: BaseTeacher, splits: Sequence[Labelled], t: int, batch_size: int, bar: tqdm) -> list[dict]:
+def probe_timestep(
+    teacher: BaseTeacher, splits: Sequence[Labelled], t: int, batch_size: int, bar: ProgressBar
+) -> list[dict]:
     """The rows of one timestep, one a layer."""
     bar.set_description(f't = {t}')
     torch.manual_seed(t)  # a resumed run then draws the noise that an uninterrupted one draws
@@ -101,7 +103,7 @@ def probe_timestep(teacher: BaseTeacher, splits: Sequence[Labelled], t: int, bat
 
 
 def _extract(
-    teacher: BaseTeacher, images: Tensor, labels: Tensor, t: int, batch_size: int, bar: tqdm
+    teacher: BaseTeacher, images: Tensor, labels: Tensor, t: int, batch_size: int, bar: ProgressBar
 ) -> dict[str, np.ndarray]:
     """Pooled features ``(images, C)`` of every layer at one timestep, in one pass."""
     device = next(teacher.network.parameters()).device

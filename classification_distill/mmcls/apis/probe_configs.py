@@ -19,6 +19,7 @@ from ..datasets.image_folder import load_classes
 from ..engine.preflight import walk_datasets
 from ..errors import UnusableInputError
 from ..files import write_text, written_whole
+from ..progress import ProgressBar
 from .probe import DEVICE, TIMESTEPS, Labelled, check_timesteps, probe_timestep, progress_bar
 from .teacher import describe_teacher, every_block
 
@@ -140,7 +141,7 @@ def _read(images: Dataset, preprocessor: dict) -> Labelled:
     """Every sample of a data set of MMPretrain, decoded once for all timesteps."""
     # Decoding leaves Python to the other threads.
     indices = range(len(images))
-    samples = thread_map(images.__getitem__, indices, desc='reading', unit='image', leave=False, disable=None)
+    samples = thread_map(images.__getitem__, indices, desc='reading', unit='image', leave=False, tqdm_class=ProgressBar)
     pixels = torch.stack([sample['inputs'] for sample in samples])
     if preprocessor.get('to_rgb'):
         pixels = pixels.flip(1)

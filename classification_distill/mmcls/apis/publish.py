@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..configs import find_image_size
 from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
+from ..progress import ProgressBar
 from .card import Facts, find_license, write_card
 from .onnx_export import Exported, ExportError, write_onnx
 from .student import TRAINING, WEIGHTS, NormalizedStudent, Student, average, find_preprocessor, normalized, read_student
@@ -100,7 +100,7 @@ def write_folder(student: Student, folder: Path, formats: Sequence[str], facts: 
     with written_whole(folder) as partial:
         partial.mkdir()
         (partial / TRAINING).write_text(json.dumps(student.config, indent=1))
-        with tqdm([name for name in FORMATS if name in formats], unit='file', disable=None) as bar:
+        with ProgressBar([name for name in FORMATS if name in formats], unit='file') as bar:
             for name in bar:
                 bar.set_description(f'writing {name}')
                 if name == 'safetensors':

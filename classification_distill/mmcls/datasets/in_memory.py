@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from ..configs import type_name
 from ..errors import UnusableInputError
 from ..files import written_whole
+from ..progress import ProgressBar
 from .samples import SampleBatch
 
 # Named in the message; that nothing else draws is tried on some images, where what draws seldom can be missed.
@@ -175,12 +176,10 @@ class ImagesInMemory(Dataset):
             )
 
     def _decode(self, images: np.ndarray) -> np.ndarray:
-        from tqdm import tqdm
-
         workers = 0 if self._paths is None else min(8, len(os.sched_getaffinity(0)))
         # With a generator of its own: weights are initialised after this, whether there was something to decode or not.
         loader = DataLoader(self.dataset, 64, num_workers=workers, collate_fn=list, generator=torch.Generator())
-        with tqdm(total=len(images), desc='decoding images once', unit='', delay=2) as bar:
+        with ProgressBar(total=len(images), desc='decoding images once', unit='image', delay=2) as bar:
             for sample in (sample for batch in loader for sample in batch):
                 if tuple(sample['inputs'].shape) != self._shape:
                     raise UnusableInputError(

@@ -14,8 +14,9 @@ WORK_DIR = ROOT / 'work_dirs' / 'demo' / 'faces'
 DATA_SCRIPT = 'demo_faces.py'
 NUM_TRAIN = 1000
 NUM_LABELLED = 900  # of them; landmarks are chosen for by the others, as WFLW has no validation faces
+SIMCLR_CONFIG = 'configs/selfsup/simclr-r18_demofaces.py'
 _WFLW_TRAIN = 'annotations/face_landmarks_wflw_train.json'
-UNIFORM, CHOSEN = 'uniform t', 'REINFORCE'
+SIMCLR, UNIFORM, CHOSEN = 'SimCLR', 'uniform t', 'REINFORCE'
 
 
 def _as_option(indices: Iterable[int]) -> str:
@@ -107,8 +108,8 @@ class Part:
     num_seeds: int = 5
 
 
-QUICK = Part((UNIFORM,), (20,))
-FULL = Part((UNIFORM, CHOSEN), (20, 100, NUM_LABELLED))
+QUICK = Part((SIMCLR, UNIFORM), (20,))
+FULL = Part((SIMCLR, UNIFORM, CHOSEN), (10, 20, 50, 100, NUM_LABELLED))
 
 
 def plan(part: Part) -> list[Comparison]:
@@ -122,7 +123,10 @@ def plan(part: Part) -> list[Comparison]:
     return comparisons
 
 
-def _distillation(task: Task, start: str, seed: int) -> Job:
+def _pretraining(task: Task, start: str, seed: int) -> Job:
+    if start == SIMCLR:
+        work_dir = WORK_DIR / f'simclr_seed{seed}'
+        return Job(f'SimCLR, seed {seed}', SIMCLR_CONFIG, work_dir, {'randomness.seed': seed})
     name = task.distillations[start]
     teacher = Job('DPM on faces', 'configs/teacher/ddpm_demofaces.py', WORK_DIR / 'teacher')
     options = {'model.teacher.pretrained': teacher.work_dir / 'pipeline', 'randomness.seed': seed}
@@ -141,8 +145,11 @@ def _downstream(task: Task, start: str, labels: int, rate: float, seed: int) -> 
     if start == TORCH:
         origin, options = 'scratch_torch', options | task.torch
     elif start != SCRATCH:
-        needs, config = (_distillation(task, start, seed),), f'{task.config}_repfusion.py'
-        origin, options[f'{task.init_cfg}.checkpoint'] = needs[0].work_dir.name, needs[0].work_dir / 'iter_1000.pth'
+        needs, config = (_pretraining(task, start, seed),), f'{task.config}_repfusion.py'
+        origin, last = needs[0].work_dir.name, 'iter_1000.pth'
+        if start == SIMCLR:
+            last, options[f'{task.init_cfg}.prefix'] = 'epoch_40.pth', 'backbone.'
+        options[f'{task.init_cfg}.checkpoint'] = needs[0].work_dir / last
     work_dir = WORK_DIR / task.tree / f'{origin}_{labels}labels_lr{rate:g}_seed{seed}'
     name = f'{task.name.partition(",")[0]}, {start}, {labels} labels, lr {rate:g}, seed {seed}'
     return Job(name, config, work_dir, options, needs, task.tree)

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from ..progress import PIPE_INTERVAL
+
 # What the line shows of all that is logged, and under which name.
 FIGURES = {
     'train/loss': 'loss',
@@ -27,9 +29,6 @@ FIGURES = {
 }
 # ``logger.info(..., extra=AT_TERMINAL)`` reaches the terminal, too.
 AT_TERMINAL = {'at_terminal': True}
-
-
-PIPE_INTERVAL = 30  # seconds between two lines where nobody sees one move
 
 
 def is_watched() -> bool:

@@ -13,8 +13,8 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.colors import to_hex
-from tqdm import tqdm
 
+from ...progress import ProgressBar
 from ...visualization.timesteps import draw_by_class, draw_through_training, shares_of
 from .configs import Difference, differences
 from .curves import Curve, draw_curves, style_of
@@ -68,7 +68,7 @@ def build_sections(groups: Sequence[Group]) -> list[Section]:
     """Read, draw and look, with a bar at a terminal."""
     kinds = [kind for kind in ORDER if any(group.first.kind == kind for group in groups)]
     sections = []
-    with tqdm(total=len(groups), unit='group', disable=None) as bar:
+    with ProgressBar(total=len(groups), unit='group') as bar:
         for number, kind in enumerate(kinds):
             members = [group for group in groups if group.first.kind == kind]
             name = f's{number}'
