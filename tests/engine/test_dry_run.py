@@ -1,12 +1,13 @@
 """tools/train.py --dry-run: what it finds, what it prints, and that what it counts is right."""
 
+import re
 import resource
 import socket
 from types import SimpleNamespace
 
 import pytest
 import torch
-from mmcls.engine.step_cost import LiveMemory, measure_step
+from mmcls.engine.step_cost import LiveMemory, StepTime, measure_step
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -50,8 +51,18 @@ def test_what_it_prints_and_that_it_leaves_nothing(digits, pipeline_folder, tmp_
     assert '20.5 k frozen' in output
     assert 'FLOP a step of 64 images' in output
     assert 'about 0.018' in output
+    line = r'about (\d:\d\d:\d\d) .* ([\d.e-]+) s an iteration.*time on (\d+);'
+    said, seconds, timed = re.search(line, output, re.DOTALL).groups()
+    assert timed == '64'
+    hours, minutes, rest = map(int, said.split(':'))
+    assert 3600 * hours + 60 * minutes + rest == pytest.approx(1500 * float(seconds), rel=0.06)
     assert '\x1b' not in output
     assert not list(tmp_path.iterdir())
+
+
+def test_loading_beside_the_training_costs_only_what_it_takes_longer():
+    cost = StepTime(images=64, step=1.0, data=3.0)
+    assert [cost.of_iteration(workers) for workers in (0, 1, 2, 4)] == [4.0, 3.0, 1.5, 1.0]
 
 
 def test_training_by_iterations(digits, distilled):

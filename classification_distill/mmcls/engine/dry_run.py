@@ -3,6 +3,8 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from .last_batch import LastBatchHook
 from .launch import build_runner
 from .preflight import check_data
 from .pretrained import check_start
-from .step_cost import StepCost, measure_step
+from .step_cost import StepCost, StepTime, measure_step, measure_time
 
 IMAGES = 4  # as many as losses need that compare images with each other
 
@@ -40,6 +42,7 @@ def dry_run(config: Config, allow_partial_init: bool = False) -> None:
         DryRunError: With a sentence for each problem that would end the training.
     """
     problems: list[str] = []
+    workers = config.train_dataloader.get('num_workers', 0)
     with _collect_errors(problems):
         check_data(config, ['train', 'val'])
     with _collect_errors(problems):
@@ -62,19 +65,20 @@ def dry_run(config: Config, allow_partial_init: bool = False) -> None:
     if problems:
         raise DryRunError('\n- '.join(['This training would fail:', *problems]))
     if is_main_process():
-        print('\n'.join(_describe(runner.train_loop)))
+        print('\n'.join(_describe(runner.train_loop, workers)))
 
 
 class _Trial:
     """Instead of the training: a step on a few images, and a validation of them."""
 
     cost: StepCost
+    time: StepTime
     remarks: Sequence[str] = ()
 
     def run(self) -> None:
         runner = self.runner
         runner.call_hook('before_train')
-        images, batch = _load(self.dataloader)
+        images, batch = _load(self.dataloader, IMAGES)
         for hook in runner.hooks:
             if isinstance(hook, FiniteLossHook):
                 hook.saves = False
@@ -85,9 +89,10 @@ class _Trial:
                 self.remarks = hook.remarks
             if isinstance(hook, LastBatchHook):
                 hook.check(self.dataloader, images)
+        self.time = measure_time(runner, partial(_load, self.dataloader), IMAGES, self.dataloader.batch_size)
         if runner.val_loop is not None:
             runner.call_hook('before_val')
-            _, batch = _load(runner.val_dataloader)
+            _, batch = _load(runner.val_dataloader, IMAGES)
             runner.model.eval()
             with torch.no_grad():
                 runner.model.val_step(batch)
@@ -128,16 +133,16 @@ def _collect_errors(problems: list[str]) -> Iterator[None]:
         problems.append(str(message) if known else f'{type(error).__name__}: {message}')
 
 
-def _load(dataloader: DataLoader) -> tuple[int, dict]:
-    """A few images, spread over the data set: their number, and the batch of them."""
+def _load(dataloader: DataLoader, count: int) -> tuple[int, dict]:
+    """Up to ``count`` images, spread over the data set: their number, and the batch of them."""
     dataset = dataloader.dataset
-    count = min(IMAGES, len(dataset), dataloader.batch_size)
+    count = min(count, len(dataset), dataloader.batch_size)
     indices = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
     fetch = getattr(dataset, '__getitems__', None) or (lambda indices: [dataset[i] for i in indices])
     return count, dataloader.collate_fn(fetch(indices))
 
 
-def _describe(trial: _Trial) -> Iterator[str]:
+def _describe(trial: _Trial, workers: int) -> Iterator[str]:
     cost, runner = trial.cost, trial.runner
     data = [f'{len(trial.dataloader.dataset):,} training images']
     if runner.val_loop is not None:
@@ -155,9 +160,12 @@ def _describe(trial: _Trial) -> Iterator[str]:
         f'memory      about {_gib(cost.memory)} GiB on {device}: weights {_gib(cost.weights)}, gradients '
         f'{_gib(cost.gradients)}, optimizer {_gib(cost.optimizer)}, feature maps {_gib(cost.maps)}'
     )
+    seconds = trial.time.of_iteration(workers)
+    left = timedelta(seconds=round(seconds * runner.max_iters))
+    yield f'time        about {left} of training here, {seconds:.2g} s an iteration, without validation'
     if (cache := getattr(unwrap(runner.model), 'feature_cache', None)) is not None:
         yield f'cache       features on disk, up to {_gib(cache.bytes)} GiB when full'
-    yield f'            Compute and feature maps were measured on {cost.images} images; kernels need work space, too.'
+    yield f'            Measured on {cost.images} images, time on {trial.time.images}; kernels need work space, too.'
 
 
 def _short(number: float) -> str:

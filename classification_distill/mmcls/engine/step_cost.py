@@ -1,8 +1,11 @@
-"""What one training step costs: FLOPs and memory, measured on a few images and scaled up to a batch."""
+"""What one training step costs: FLOPs, memory and time, measured on a few images and scaled up to a batch."""
 
+import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import torch
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -14,6 +17,8 @@ from torch.utils.weak import WeakIdKeyDictionary, weakref
 
 from ..models.frozen import FrozenHolder
 from ..weights import unwrap
+
+LONGEST = 2.0  # seconds that a step may take which is only timed, where there is no GPU
 
 
 @dataclass
@@ -46,6 +51,25 @@ class StepCost:
     def memory(self) -> int:
         """Bytes that a step needs, without the work space of the libraries' kernels."""
         return self.weights + self.gradients + self.optimizer + self.maps
+
+
+@dataclass
+class StepTime:
+    """Seconds that a batch takes in one process.
+
+    Attributes:
+        images: Images that were timed.
+        step: To train with it.
+        data: To load it.
+    """
+
+    images: int
+    step: float
+    data: float
+
+    def of_iteration(self, workers: int) -> float:
+        """Of an iteration, where so many processes load batches; without any, the training waits for each."""
+        return max(self.step, self.data / workers) if workers else self.step + self.data
 
 
 class LiveMemory(TorchDispatchMode):
@@ -110,6 +134,33 @@ def measure_step(runner: Runner, data: dict, images: int, batch: int) -> StepCos
         optimizer=sum(value.nbytes for value in states if isinstance(value, Tensor)),
         maps=max(forward) * batch // images,
     )
+
+
+def measure_time(runner: Runner, load: Callable[[int], tuple[int, dict]], images: int, batch: int) -> StepTime:
+    """Time a step of ``batch`` images, or without a GPU of as many as take ``LONGEST`` seconds.
+
+    Args:
+        runner: What trains.
+        load: From a number of images to how many there are, and a collated batch of them.
+        images: A few, to start with.
+        batch: Images of a batch.
+    """
+    count, data = load(images)
+    seconds = _time_step(runner, data)
+    timed = batch if torch.cuda.is_available() else min(batch, max(count, int(count * LONGEST / seconds)))
+    began = time.perf_counter()
+    count, data = load(timed)
+    loaded = time.perf_counter() - began
+    _time_step(runner, data)  # the first of its size chooses kernels
+    return StepTime(count, _time_step(runner, data) * batch / count, loaded * batch / count)
+
+
+def _time_step(runner: Runner, data: dict) -> float:
+    began = time.perf_counter()
+    runner.model.train_step(data, runner.optim_wrapper)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 def _count_by_part(model: nn.Module) -> dict[str, int]:
