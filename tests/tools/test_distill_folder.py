@@ -15,6 +15,8 @@ import timm
 import torch
 from demo_faces import draw
 from mmcls import load_student
+from mmcls.apis.distill import choose_policy
+from mmcls.errors import UnusableInputError
 from mmcls.files import remove
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
@@ -291,6 +293,40 @@ def test_a_policy_is_rewarded_by_classes_or_by_agreement(photos, pipeline_folder
     assert all(torch.isfinite(value).all() for value in losses.values())
 
 
+RECIPE = """model = dict(
+    teacher=dict(layers=['down_blocks.1.resnets.0', 'mid_block.resnets.0'], noise='none'),
+    timestep_policy=dict(type='UniformPolicy', timesteps=[20, 60]),
+    distill_loss=[dict(type='ATLoss'), dict(type='HintLoss', norm='l1')],
+    standardizer=dict())
+"""
+
+
+def test_a_recipe_and_settings_of_ones_own_are_written_and_train(photos, pipeline_folder, tmp_path, monkeypatch):
+    recipe = tmp_path / 'recipe.py'
+    recipe.write_text(RECIPE)
+    more = ['--epochs', 1, '--recipe', recipe, '--lr', 2e-3, '--seed', 7]
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    code, output = run_tool('distill_folder.py', *arguments(photos, tmp_path / 'out', pipeline_folder, *more))
+    assert code == 0, output[-3000:]
+    written, given = Config.fromfile(tmp_path / 'out' / 'distill.py'), Config.fromfile(recipe)
+    assert written.model.teacher.items() >= given.model.teacher.items()
+    for part in ('timestep_policy', 'distill_loss', 'standardizer'):
+        assert written.model[part] == given.model[part]
+    assert (written.optim_wrapper.optimizer.lr, written.randomness.seed) == (2e-3, 7)
+    assert 'loss_distill_down_blocks_1_resnets_0' in (tmp_path / 'out' / 'report.html').read_text()
+
+
+def test_a_loss_of_every_layer_and_a_timestep_in_a_recipes_place():
+    model = {'type': 'UniformPolicy', 'timesteps': [20, 60]}
+    assert choose_policy(model, None, None, 1000) == model
+    assert choose_policy(model, None, 30, 1000) == {'type': 'FixedPolicy', 'timestep': 30}
+    assert choose_policy({'type': 'FixedPolicy', 'timestep': 60}, None, None, 500)['timestep'] == 30
+    assert choose_policy({'type': 'FixedPolicy', 'timestep': 60}, 'uniform', None, 1000) == {'type': 'UniformPolicy'}
+    for wrong in (('uniform', 30), ('fixed', None), (None, 1000)):
+        with pytest.raises(UnusableInputError, match='timestep'):
+            choose_policy(model, *wrong, 1000)
+
+
 @pytest.mark.parametrize(
     ('changed', 'code', 'sentence'),
     [
@@ -303,6 +339,8 @@ def test_a_policy_is_rewarded_by_classes_or_by_agreement(photos, pipeline_folder
         ),
         ({'--student': 'tinyvit-5m_3rdparty_in1k'}, 1, 'cannot be used with images of 32x32 pixels: '),
         ({'--layers': 'mid_block.resnets.9'}, 1, "no layer 'mid_block.resnets.9'. Near ones: mid_block"),
+        ({'--recipe': __file__}, 1, 'lacks model.teacher, model.timestep_policy, model.distill_loss'),
+        ({'--lr': '-1'}, 1, 'lr=-1.0: a number above 0 is needed'),
         ({'--gpus': '0'}, 1, 'gpus=0: at least 1 is needed'),
         ({'--out': None}, 1, 'would go into the folder of the images'),
     ],

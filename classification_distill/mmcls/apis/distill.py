@@ -2,7 +2,7 @@
 
 import re
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
 from ..files import remove, write_text
 from ..models.teachers import BaseTeacher
-from .folder_config import CONFIG, POLICIES, RECIPE, TREE, WORK_DIR, Settings, config_text
+from .folder_config import CONFIG, LOSSES, POLICIES, RECIPE, TREE, WORK_DIR, Settings, config_text
 from .folder_images import IMAGES, FolderImages, list_images
 from .networks import Network, describe_student
 from .publish import publish
@@ -39,10 +39,14 @@ def distill(
     *,
     gpus: int = 1,
     epochs: int = 100,
+    lr: float = 1e-3,
+    seed: int = 0,
     subfolders_are_classes: bool = False,
-    policy: str = 'fixed',
+    recipe: str | Path | None = None,
+    policy: str | None = None,
     timestep: int | None = None,
     layers: list[str] | None = None,
+    loss: str | None = None,
     variant: str | None = None,
     image_size: int | None = None,
     batch_size: int = 64,
@@ -62,12 +66,19 @@ def distill(
             student (``student``), the report (``report.html``) and the commands that made them (``commands.sh``).
         gpus: GPUs; without GPUs, processes.
         epochs: Length of the training.
+        lr: Learning rate, of AdamW; it falls to zero by a cosine.
+        seed: Of all that is drawn.
         subfolders_are_classes: Label images by subfolder.
+        recipe: Config with the ``model.teacher.layers``, ``timestep_policy``, ``distill_loss`` and ``standardizer`` to
+            distil by; by default that of ``configs/_base_/recipes`` where the teacher has its layers, else its averages
+            at the teacher's own default layer.
         policy: Which timesteps are read: ``'fixed'``, ``'uniform'``, or ``'reinforce'``, rewarded by the classes where
-            there are some, else by the agreement of views.
-        timestep: The one of ``'fixed'``; by default 60 of 1,000.
+            there are some, else by the agreement of views; by default the recipe's.
+        timestep: The one of ``'fixed'``; by default the recipe's, 60 of 1,000.
         layers: The teacher's layers, one for each of the student's last maps, whose averages are compared; by default
-            those of ``configs/_base_/recipes`` where the teacher has them, else its own default.
+            the recipe's.
+        loss: How every layer is compared: ``'HintLoss'``, ``'ATLoss'``, ``'RKDLoss'`` or ``'InfoNCELoss'``; by default
+            as the recipe says.
         variant: Of a guided-diffusion checkpoint whose name does not tell it.
         image_size: Side of the student's images in pixels; by default the teacher's.
         batch_size: Images of a process, or all where there are fewer.
@@ -92,22 +103,26 @@ def distill(
     settings = Settings(
         folder=Path(images).resolve(),
         out=Path(out).resolve(),
-        policy=policy,
-        timestep=timestep,
+        recipe=Path(recipe or RECIPE).resolve(),
         val=Path(val).resolve() if val else None,
         gpus=gpus,
         epochs=epochs,
+        lr=lr,
+        seed=seed,
         image_size=image_size,
         batch_size=batch_size,
         workers=workers,
     )
-    _check(settings)
+    _check(settings, policy, loss)
     found = _look_at_images(settings, subfolders_are_classes)
-    described, losses, network = _look_at_networks(settings, str(teacher), variant, layers, student)
+    model, num_timesteps, network = _look_at_networks(settings, str(teacher), variant, layers, student)
+    model['timestep_policy'] = choose_policy(model['timestep_policy'], policy, timestep, num_timesteps)
+    if loss:
+        model['distill_loss'] = [{'type': loss}] * len(model['teacher']['layers'])
     if student_weights:
         path = settings.out / 'student_weights.pth'
         network.backbone['init_cfg'] = write_starting_weights(Path(student_weights), network.backbone, path)
-    text = config_text(settings, described, losses, network, found)
+    text = config_text(settings, model, network, found)
     run = _write_config(settings, text)
     write_text(settings.out / IMAGES, found.annotations)
     run_steps(_plan(settings, run), settings.out / 'commands.sh')
@@ -115,12 +130,15 @@ def distill(
     return run
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, policy: str | None, loss: str | None) -> None:
     for name, least in (('gpus', 1), ('epochs', 1), ('batch_size', 2), ('workers', 0)):
         if (value := getattr(settings, name)) < least:
             raise UnusableInputError(f'{name}={value}: at least {least} is needed.')
-    if settings.policy not in POLICIES:
-        raise UnusableInputError(f'policy={settings.policy!r}: expected one of {", ".join(POLICIES)}.')
+    for name, value, known in (('policy', policy, POLICIES), ('loss', loss, LOSSES)):
+        if value is not None and value not in known:
+            raise UnusableInputError(f'{name}={value!r}: expected one of {", ".join(known)}.')
+    if settings.lr <= 0:
+        raise UnusableInputError(f'lr={settings.lr}: a number above 0 is needed.')
     if settings.val:
         load_classes(settings.val, 8)
     if not settings.folder.is_dir():
@@ -151,29 +169,54 @@ def _look_at_images(settings: Settings, subfolders_are_classes: bool) -> FolderI
 
 def _look_at_networks(
     settings: Settings, source: str, variant: str | None, layers: list[str] | None, name: str
-) -> tuple[dict, list[dict], Network]:
-    """Build teacher and student, and settle the size of the images, the layers and how they are compared."""
+) -> tuple[dict, int, Network]:
+    """Build teacher and student, and settle the size of the images, the layers and how they are compared.
+
+    Returns:
+        tuple: The model by the recipe, the number of the teacher's timesteps, and the student.
+    """
+    recipe = _read_recipe(settings.recipe)
     try:
-        described = describe_teacher(source, variant) | {'noise': 'forward'}
-        losses = None
-        if not layers and described['type'] in OF_THE_RECIPE:
-            recipe = load_config(RECIPE).model
-            with suppress(ValueError):  # the teacher has no such layers, or the student not as many maps
-                teacher, student = _build_pair(described | {'layers': recipe.teacher.layers}, name, settings.image_size)
-                losses = [dict(loss) for loss in recipe.distill_loss]
-        if losses is None:
-            options = {'layers': layers} if layers else {}
-            teacher, student = _build_pair(described | options, name, settings.image_size)
-            losses = [{'type': 'HintLoss'}] * len(teacher.layers)
+        described = describe_teacher(source, variant) | recipe['teacher']
+        asked = settings.recipe != RECIPE
+        teacher = None
+        if not layers and (asked or described['type'] in OF_THE_RECIPE):
+            with nullcontext() if asked else suppress(ValueError):  # no such layers, or not as many maps
+                teacher, student = _build_pair(described, name, settings.image_size)
+        if teacher is None:
+            described.pop('layers')
+            if layers:
+                described['layers'] = layers
+            teacher, student = _build_pair(described, name, settings.image_size)
+            recipe['distill_loss'] = [{'type': 'HintLoss'}] * len(teacher.layers)
     except (OSError, ValueError) as error:
         raise UnusableInputError(str(error)) from error
     settings.image_size = settings.image_size or teacher.sample_size[0]
-    settings.timestep = _choose_timestep(settings.timestep, teacher.num_timesteps)
+    described['layers'] = list(teacher.layers)
     layers = ', '.join(f'{name} ({c} channels, stride {s})' for name, (c, s) in teacher.feature_info.items())
     print(f'{source}: {described["type"]}, {teacher.sample_size[0]} px, layers {layers}', flush=True)
     maps = ', '.join('x'.join(map(str, shape)) for shape in student.shapes)
     print(f'{name}: {student.backbone["type"]}, {settings.image_size} px, maps {maps}', flush=True)
-    return described | {'layers': list(teacher.layers)}, losses, student
+    return recipe | {'teacher': described}, teacher.num_timesteps, student
+
+
+def _read_recipe(path: Path) -> dict:
+    """What is distilled and how, by ``model`` of a config.
+
+    Raises:
+        UnusableInputError: When a part of it is missing.
+    """
+    model = load_config(path).get('model', {})
+    parts = ('teacher', 'timestep_policy', 'distill_loss', 'standardizer')
+    lacking = [f'model.{part}' for part in parts if part not in model]
+    if lacking or 'layers' not in model.teacher:
+        raise UnusableInputError(
+            f'{path} lacks {", ".join(lacking) or "model.teacher.layers"}: a recipe is as {RECIPE}.'
+        )
+    recipe = Config({part: model[part] for part in parts}).to_dict()
+    if not isinstance(recipe['distill_loss'], list):
+        recipe['distill_loss'] = [recipe['distill_loss']] * len(model.teacher.layers)
+    return recipe
 
 
 def _build_pair(teacher: dict, student: str, size: int | None) -> tuple[BaseTeacher, Network]:
@@ -182,12 +225,23 @@ def _build_pair(teacher: dict, student: str, size: int | None) -> tuple[BaseTeac
     return built, describe_student(student, len(built.layers), size or built.sample_size[0])
 
 
-def _choose_timestep(given: int | None, num_timesteps: int) -> int:
-    if given is None:
-        return load_config(RECIPE).model.timestep_policy.timestep * num_timesteps // 1000
-    if not 0 <= given < num_timesteps:
-        raise UnusableInputError(f'timestep={given}: expected 0 to {num_timesteps - 1}, the timesteps of the teacher.')
-    return given
+def choose_policy(recipe: dict, name: str | None, timestep: int | None, num_timesteps: int) -> dict:
+    """The config of the policy: of the name or the timestep that was given, else the recipe's, whose t is of 1,000."""
+    if timestep is not None:
+        if name not in (None, 'fixed'):
+            raise UnusableInputError(f'timestep={timestep} is for the policy fixed, not {name}.')
+        if not 0 <= timestep < num_timesteps:
+            raise UnusableInputError(
+                f'timestep={timestep}: expected 0 to {num_timesteps - 1}, the timesteps of the teacher.'
+            )
+        return POLICIES['fixed'] | {'timestep': timestep}
+    if name is None:
+        name = 'fixed' if recipe['type'] == 'FixedPolicy' else None
+    if name == 'fixed':
+        if 'timestep' not in recipe:
+            raise UnusableInputError(f'policy={name!r}: give its timestep, since the recipe has none.')
+        return POLICIES['fixed'] | {'timestep': recipe['timestep'] * num_timesteps // 1000}
+    return POLICIES[name] if name else recipe
 
 
 def _write_config(settings: Settings, text: str) -> Training:

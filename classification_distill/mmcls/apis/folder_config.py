@@ -11,7 +11,13 @@ TREE = ROOT / 'classification_distill'
 CONFIG = 'distill.py'
 RECIPE = TREE / 'configs/_base_/recipes/middle_and_decoder.py'
 WORK_DIR = 'distillation'
-POLICIES = ('fixed', 'uniform', 'reinforce')
+POLICIES = {
+    'fixed': {'type': 'FixedPolicy'},
+    'uniform': {'type': 'UniformPolicy'},
+    # With the bonus kept, a reward that says nothing leaves it uniform.
+    'reinforce': {'type': 'ReinforcePolicy', 'entropy_weight': 0.1, 'entropy_decay_until': None},
+}
+LOSSES = ('HintLoss', 'ATLoss', 'RKDLoss', 'InfoNCELoss')
 
 
 @dataclass
@@ -21,39 +27,36 @@ class Settings:
     Attributes:
         folder: Folder of the images.
         out: Folder of the results.
-        policy: One of ``POLICIES``.
+        recipe: Config of what is distilled.
         gpus: GPUs; without GPUs, processes.
         epochs: Length of the training.
+        lr: Learning rate.
+        seed: Of all that is drawn.
         image_size: Side of the student's images in pixels.
         batch_size: Images of a process.
         workers: Data workers of a process.
         val: Folder of labelled images on which the student is measured.
-        timestep: Of the policy ``'fixed'``.
         fitted_batch_size: ``batch_size``, or all images where there are fewer.
     """
 
     folder: Path
     out: Path
-    policy: str
+    recipe: Path
     gpus: int
     epochs: int
+    lr: float
+    seed: int
     image_size: int
     batch_size: int
     workers: int
     val: Path | None = None
-    timestep: int | None = None
     fitted_batch_size: int = 0
 
 
-def config_text(settings: Settings, teacher: dict, losses: list[dict], student: Network, images: FolderImages) -> str:
-    """The config as a person reads it."""
-    learns = settings.policy == 'reinforce'
-    policy = {
-        'fixed': {'type': 'FixedPolicy', 'timestep': settings.timestep},
-        'uniform': {'type': 'UniformPolicy'},
-        # With the bonus kept, a reward that says nothing leaves it uniform.
-        'reinforce': {'type': 'ReinforcePolicy', 'entropy_weight': 0.1, 'entropy_decay_until': None},
-    }[settings.policy]
+def config_text(settings: Settings, model: dict, student: Network, images: FolderImages) -> str:
+    """The config as a person reads it; ``model`` holds the teacher, the policy and the losses."""
+    teacher, policy = model['teacher'], model['timestep_policy']
+    learns = policy['type'] == 'ReinforcePolicy'
     head = {'type': 'ViewAgreementHead'}
     if images.classes:
         head = {'type': 'PooledMLPHead', 'num_classes': len(images.classes)}
@@ -77,8 +80,8 @@ model = dict(
     backbone={as_code(student.backbone)},{neck}
     image_size={settings.image_size},
     timestep_policy={as_code(policy)},
-    distill_loss={as_code(losses)},{task_head}
-    standardizer=dict(num_bins=20))
+    distill_loss={as_code(model['distill_loss'])},{task_head}
+    standardizer={as_code(model['standardizer'])})
 
 data_preprocessor = dict(mean={student.mean}, std={student.std}, to_rgb=True)
 train_dataloader = dict(
@@ -98,6 +101,7 @@ train_dataloader = dict(
         ]))
 
 {quality}train_cfg = dict(by_epoch=True, max_epochs={settings.epochs})
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01))
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr={settings.lr}, weight_decay=0.01))
 param_scheduler = dict(type='CosineAnnealingLR', T_max={settings.epochs}, convert_to_iter_based=True)
+randomness = dict(seed={settings.seed})
 """
