@@ -1,13 +1,14 @@
 """What is measured of features, and that a training measures its student."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 from mmcls.datasets.image_folder import load_classes
 from mmcls.engine import prepare_config, train
-from mmcls.engine.representation import effective_rank, linear_probe, nearest_neighbours
+from mmcls.engine.representation import effective_rank, linear_probe, nearest_neighbours, neighbour_agreement
 from PIL import Image
 from support import ROOT
 
@@ -40,6 +41,15 @@ def test_the_effective_rank_counts_directions():
     assert effective_rank(torch.randn(100, 1) * torch.ones(1, 8)) == pytest.approx(1, abs=0.01)
 
 
+def test_neighbours_agree_where_views_tell_the_same():
+    features, noise = torch.randn(101, 8), torch.randn(101, 8)
+    assert neighbour_agreement(features, features) == (100, 0)
+    assert neighbour_agreement(features, noise)[0] == pytest.approx(10, abs=3)  # chance: 10 of 100
+    near = neighbour_agreement(features, features + 0.2 * noise)
+    assert 50 < near[0] < 95
+    assert 0 < near[1] < 3
+
+
 def test_a_folder_without_classes_is_refused(tmp_path):
     (tmp_path / 'one').mkdir()
     for index in range(2):
@@ -65,7 +75,13 @@ def test_a_training_measures_its_student_and_trains_as_without(digits, pipeline_
             (labelled / str(label) / path.name).write_bytes(path.read_bytes())
     weights = []
     for name, hooks in (
-        ('with', [{'type': 'StudentQualityHook', 'folder': str(labelled), 'interval': 2}]),
+        (
+            'with',
+            [
+                {'type': 'StudentQualityHook', 'folder': str(labelled), 'interval': 2},
+                {'type': 'StudentAgreementHook', 'interval': 2, 'num_images': 50},
+            ],
+        ),
         ('without', []),
     ):
         config = prepare_config('configs/digits-hint/ddpm-r18_hint.py', {}, work_dir=str(tmp_path / name))
@@ -87,3 +103,8 @@ def test_a_training_measures_its_student_and_trains_as_without(digits, pipeline_
     assert any('quality/teacher_linear' in row for row in rows)
     (text,) = (path.read_text() for path in (tmp_path / 'with').glob('*/*.log'))
     assert 'Classified by the pixels, iteration 0: knn' in text
+    agreements = {row['step']: row['quality/student_agreement'] for row in rows if 'quality/student_agreement' in row}
+    assert sorted(agreements) == [0, 4, 6]
+    assert all(0 < value < 100 for value in agreements.values())
+    assert any('quality/pixels_agreement' in row for row in rows)
+    assert re.search(r'Neighbours by the student, iteration 6: .* effective rank [\d.]+ of 32', text)

@@ -185,6 +185,8 @@ def test_nothing_published_names_a_folder_of_this_machine(tmp_path):
 def test_the_card_says_how_good_the_student_was_at_its_checkpoint():
     save_checkpoint('run/epoch_2.pth', random_backbone(TINY), training_config(TINY))  # of iteration 6
     rows = [
+        {'quality/pixels_agreement': 22.0, 'quality/pixels_rank': 23.0, 'step': 0},
+        {'quality/student_agreement': 24.0, 'quality/student_rank': 3.0, 'step': 0},
         {'quality/pixels_knn': 20.0, 'quality/pixels_linear': 21.0, 'step': 0},
         {'quality/student_knn': 11.0, 'quality/student_linear': 12.0, 'quality/student_rank': 3.0, 'step': 0},
         {'loss': 0.5, 'iter': 6, 'step': 6},
@@ -202,6 +204,14 @@ def test_the_card_says_how_good_the_student_was_at_its_checkpoint():
         '| this student | 31.2 | 32.0 |',
         '| pixels | 20.0 | 21.0 |',
         '| student before the training | 11.0 | 12.0 |',
+    ]
+    assert '\n'.join(expected) + '\n\n' in card
+    expected = [
+        '| features of | neighbours that stay, % | effective rank |',
+        '|---|---|---|',
+        '| this student | 24.0 | 9.0 |',
+        '| pixels | 22.0 | 23.0 |',
+        '| student before the training | 24.0 | 3.0 |',
     ]
     assert '\n'.join(expected) + '\n\n' in card
     assert '| loss | 0.5 |' in card

@@ -22,7 +22,18 @@ SAME_TENSORS = {
     'MobileNetV2': ('MMPose',),
 }
 NO_METRICS = ('lr', 'base_lr', 'data_time', 'time', 'memory', 'epoch', 'iter', 'step')
-QUALITY = 'quality/'  # of StudentQualityHook's scalars
+QUALITY = 'quality/'  # of the scalars of StudentQualityHook and StudentAgreementHook
+MEASURES = (
+    (
+        'Labelled images classified by the features, in %, as the training measured it.',
+        {'knn': 'by the 10 nearest neighbours', 'linear': 'by a linear probe'},
+    ),
+    (
+        "Without labels: how many of an image's 10 nearest neighbours stay the same in other views of the images, and "
+        'in how many directions the features vary.',
+        {'agreement': 'neighbours that stay, %', 'rank': 'effective rank'},
+    ),
+)
 
 
 @dataclass
@@ -156,23 +167,25 @@ def _logged(student: Student) -> Iterator[dict]:
 
 
 def _quality(student: Student) -> str:
-    """How good the student is, where the run measured it."""
+    """How good the student is, where the run measured it: with labels, without, or both."""
     rows = [row for row in _logged(student) if any(key.startswith(QUALITY) for key in row)]
-    starts = [row for row in rows if f'{QUALITY}student_knn' in row and row['step'] == 0]
+    start: dict[str, float] = {}
+    for row in rows:
+        start |= row if row['step'] == 0 else {}
     latest = {key: value for row in rows for key, value in row.items()}
     measured = {'this student': ('student', latest), 'pixels': ('pixels', latest), 'teacher': ('teacher', latest)}
-    if starts:
-        measured['student before the training'] = ('student', starts[0])
-    lines = [
-        f'| {name} | {found[f"{QUALITY}{who}_knn"]:.1f} | {found[f"{QUALITY}{who}_linear"]:.1f} |'
-        for name, (who, found) in measured.items()
-        if f'{QUALITY}{who}_knn' in found
-    ]
-    if not lines:
-        return ''
-    head = ['| features of | by the 10 nearest neighbours | by a linear probe |', '|---|---|---|']
-    title = '## How good it is\n\nLabelled images classified by the features, in %, as the training measured it.\n'
-    return '\n'.join([title, *head, *lines, '', ''])
+    measured['student before the training'] = ('student', start)
+    tables = []
+    for about, columns in MEASURES:
+        lines = [
+            f'| {name} | {" | ".join(f"{found[key]:.1f}" for key in keys)} |'
+            for name, (who, found) in measured.items()
+            if (keys := [f'{QUALITY}{who}_{column}' for column in columns])[0] in found
+        ]
+        if lines:
+            head = [f'| features of | {" | ".join(columns.values())} |', f'|{"---|" * (len(columns) + 1)}']
+            tables.append('\n'.join([about, '', *head, *lines, '', '']))
+    return '## How good it is\n\n' + ''.join(tables) if tables else ''
 
 
 def _metrics(student: Student) -> str:

@@ -62,11 +62,10 @@ def config_text(settings: Settings, model: dict, student: Network, images: Folde
         head = {'type': 'PooledMLPHead', 'num_classes': len(images.classes)}
     neck = f'\n    neck={as_code(student.neck)},' if student.neck else ''
     task_head = f'\n    task_head={as_code(head)},' if learns else ''
-    quality = ''
+    hook = {'type': 'StudentAgreementHook', 'interval': max(1, settings.epochs // 10)}
     if settings.val:
-        hook = {'type': 'StudentQualityHook', 'folder': str(settings.val), 'interval': max(1, settings.epochs // 10)}
-        hooks = [*load_config(TREE / 'configs/_base_/policy_runtime.py').custom_hooks] if learns else []
-        quality = f'custom_hooks = {as_code([*map(dict, hooks), hook])}\n'
+        hook |= {'type': 'StudentQualityHook', 'folder': str(settings.val)}
+    hooks = [*load_config(TREE / 'configs/_base_/policy_runtime.py').custom_hooks] if learns else []
     source = 'checkpoint' if 'checkpoint' in teacher else 'pretrained'
     return f"""# Written by tools/distill_folder.py. It trains again by, in {TREE}:
 # bash tools/dist_train.sh {settings.out / CONFIG} {settings.gpus}
@@ -100,7 +99,8 @@ train_dataloader = dict(
             dict(type='PackInputs'),
         ]))
 
-{quality}train_cfg = dict(by_epoch=True, max_epochs={settings.epochs})
+custom_hooks = {as_code([*map(dict, hooks), hook])}
+train_cfg = dict(by_epoch=True, max_epochs={settings.epochs})
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr={settings.lr}, weight_decay=0.01))
 param_scheduler = dict(type='CosineAnnealingLR', T_max={settings.epochs}, convert_to_iter_based=True)
 randomness = dict(seed={settings.seed})

@@ -1,12 +1,30 @@
 """Where augmentations take their random numbers from: fresh ones, or those of a fixed view of an image."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
 #: From a number k to uniform draws ``(k, N)`` in [0, 1), float32, for the N images of a batch.
 Draw = Callable[[int], Tensor]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of Python, NumPy and torch by a seed; afterwards each goes on as if nothing had been drawn."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def fresh_draws(count: int, device: torch.device) -> Draw:

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import os
-import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..configs import type_name
 from ..errors import UnusableInputError
 from ..files import written_whole
 from ..progress import ProgressBar
+from .draws import seeded
 from .samples import SampleBatch
 
 # Named in the message; that nothing else draws is tried on some images, where what draws seldom can be missed.
@@ -128,18 +128,10 @@ class ImagesInMemory(Dataset):
 
     def _draws(self) -> bool:
         """Whether some of the images differ when they are read again, with other random numbers."""
-        states = random.getstate(), np.random.get_state()
-        try:
-            with torch.random.fork_rng([]):
-                read = []
-                for seed in range(3):
-                    random.seed(seed)
-                    np.random.seed(seed)
-                    torch.manual_seed(seed)
-                    read.append([self.dataset[i]['inputs'] for i in range(min(8, len(self.dataset)))])
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+        read = []
+        for seed in range(3):
+            with seeded(seed):
+                read.append([self.dataset[i]['inputs'] for i in range(min(8, len(self.dataset)))])
         return any(not torch.equal(one, other) for again in read[1:] for one, other in zip(read[0], again, strict=True))
 
     def fingerprint(self) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from mmpretrain.structures import DataSample
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 
 class SampleBatch(InstanceData):
@@ -47,3 +49,12 @@ def collect(samples: Samples, field: str) -> Tensor:
         return samples[field]
     values = [sample.get(field) for sample in samples]
     return torch.cat(values) if isinstance(values[0], Tensor) else torch.tensor(values)
+
+
+def load_spread(dataloader: DataLoader, count: int) -> tuple[int, dict]:
+    """Up to ``count`` images, spread over the data set: their number, and the batch of them."""
+    dataset = dataloader.dataset
+    count = min(count, len(dataset))
+    indices = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
+    fetch = getattr(dataset, '__getitems__', None) or (lambda indices: [dataset[i] for i in indices])
+    return count, dataloader.collate_fn(fetch(indices))

@@ -12,6 +12,7 @@ from .pretrained import PretrainedWeightsHook
 from .repeatable import EpochPositionHook, IterationSeedHook
 from .schedule import ScheduleHook
 from .stopping import InterruptionHook
+from .student_agreement import StudentAgreementHook
 from .student_quality import StudentQualityHook
 from .teacher_classes import TeacherClassesHook
 
@@ -30,6 +31,7 @@ __all__ = [
     'PretrainedWeightsHook',
     'SafeCheckpointHook',
     'ScheduleHook',
+    'StudentAgreementHook',
     'StudentQualityHook',
     'TeacherClassesHook',
     'dry_run',

@@ -7,16 +7,15 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import OPTIMIZERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmpretrain.registry import LOOPS
-from torch.utils.data import DataLoader
 
 from ..configs import find_class
+from ..datasets.samples import load_spread
 from ..errors import RepFusionError, UnusableInputError
 from ..weights import unwrap
 from .checkpoints import resolve_checkpoint
@@ -78,7 +77,7 @@ class _Trial:
     def run(self) -> None:
         runner = self.runner
         runner.call_hook('before_train')
-        images, batch = _load(self.dataloader, IMAGES)
+        images, batch = load_spread(self.dataloader, min(IMAGES, self.dataloader.batch_size))
         for hook in runner.hooks:
             if isinstance(hook, FiniteLossHook):
                 hook.saves = False
@@ -89,10 +88,10 @@ class _Trial:
                 self.remarks = hook.remarks
             if isinstance(hook, LastBatchHook):
                 hook.check(self.dataloader, images)
-        self.time = measure_time(runner, partial(_load, self.dataloader), IMAGES, self.dataloader.batch_size)
+        self.time = measure_time(runner, partial(load_spread, self.dataloader), IMAGES, self.dataloader.batch_size)
         if runner.val_loop is not None:
             runner.call_hook('before_val')
-            _, batch = _load(runner.val_dataloader, IMAGES)
+            _, batch = load_spread(runner.val_dataloader, IMAGES)
             runner.model.eval()
             with torch.no_grad():
                 runner.model.val_step(batch)
@@ -131,15 +130,6 @@ def _collect_errors(problems: list[str]) -> Iterator[None]:
         message = error.args[0] if isinstance(error, KeyError) else error
         known = isinstance(error, OSError | ValueError | LookupError)
         problems.append(str(message) if known else f'{type(error).__name__}: {message}')
-
-
-def _load(dataloader: DataLoader, count: int) -> tuple[int, dict]:
-    """Up to ``count`` images, spread over the data set: their number, and the batch of them."""
-    dataset = dataloader.dataset
-    count = min(count, len(dataset), dataloader.batch_size)
-    indices = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
-    fetch = getattr(dataset, '__getitems__', None) or (lambda indices: [dataset[i] for i in indices])
-    return count, dataloader.collate_fn(fetch(indices))
 
 
 def _describe(trial: _Trial, workers: int) -> Iterator[str]:

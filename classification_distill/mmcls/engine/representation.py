@@ -18,12 +18,35 @@ def nearest_neighbours(features: Tensor, labels: Tensor, k: int = 10) -> tuple[f
     Returns:
         tuple: Accuracy in %, and its standard error.
     """
+    votes = labels[_nearest(features, k)]
+    share = (votes.mode(1).values == labels).float().mean().item()
+    return _percent(share, len(labels))
+
+
+def neighbour_agreement(features: Tensor, others: Tensor, k: int = 10) -> tuple[float, float]:
+    """Share of each image's k neighbours by one view that are its neighbours by another view of all images, too.
+
+    Chance gives k of N - 1.
+
+    Args:
+        features: ``(N, C)``, of a view of each image.
+        others: ``(N, C)``, of another view of each.
+        k: Neighbours that are compared.
+
+    Returns:
+        tuple: The share in %, and its standard error over the images.
+    """
+    first, second = _nearest(features, k), _nearest(others, k)
+    shares = 100 * (first[:, :, None] == second[:, None]).any(2).float().mean(1)
+    return shares.mean().item(), shares.std().item() / sqrt(len(shares))
+
+
+def _nearest(features: Tensor, k: int) -> Tensor:
+    """The k nearest other images of each, by cosine similarity of centred features."""
     unit = F.normalize(features.float() - features.float().mean(0), dim=1)
     similarity = unit @ unit.T
     similarity.fill_diagonal_(-torch.inf)
-    votes = labels[similarity.topk(min(k, len(labels) - 1)).indices]
-    share = (votes.mode(1).values == labels).float().mean().item()
-    return _percent(share, len(labels))
+    return similarity.topk(min(k, len(features) - 1)).indices
 
 
 def linear_probe(features: Tensor, labels: Tensor, folds: int = 5) -> tuple[float, float]:

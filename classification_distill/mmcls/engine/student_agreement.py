@@ -1,0 +1,60 @@
+"""What can be said of a student while it learns where no image has a label."""
+
+import torch.nn.functional as F
+from mmpretrain.registry import HOOKS
+from torch import Tensor
+
+from ..datasets.draws import seeded
+from ..datasets.samples import load_spread
+from ..models.classifiers import RepFusion
+from ..models.images import to_pixels
+from .measured_student import MeasuredStudentHook, student_features
+from .representation import effective_rank, neighbour_agreement
+from .student_quality import PIXELS
+from .terminal import AT_TERMINAL
+
+
+@HOOKS.register_module()
+class StudentAgreementHook(MeasuredStudentHook):
+    """Augment some training images twice, and see whether their neighbours by the student's features stay the same.
+
+    The log has the agreement of the neighbours with its standard error, and the effective rank of the features; the
+    visualizer ``quality/student_agreement`` in % and ``quality/student_rank``; both also of the pixels. Neither says
+    that the features tell what one wants to know: pixels agree, too. An agreement that stays at the pixels', and a rank
+    that falls to a few, say that something is wrong.
+
+    Args:
+        interval: Epochs from one measurement to the next, or iterations where the training counts those; its end is
+            measured in any case.
+        num_images: Images that are augmented twice.
+    """
+
+    def __init__(self, interval: int = 10, num_images: int = 500):
+        super().__init__(interval)
+        self.num_images = num_images
+
+    def prepare(self, runner, model: RepFusion) -> None:
+        self.views = [self._draw(runner, model, seed) for seed in (0, 1)]
+
+    def _draw(self, runner, model: RepFusion, seed: int) -> Tensor:
+        """A view of each image, ``(N, 3, H, W)`` in [0, 255], the same in every run."""
+        with seeded(seed):
+            _, batch = load_spread(runner.train_dataloader, self.num_images)
+            preprocessor = model.data_preprocessor
+            return to_pixels(preprocessor(batch, training=True)['inputs'], preprocessor).cpu()
+
+    def measure_start(self, runner, model: RepFusion) -> None:
+        self._compare(runner, 'pixels', *(F.adaptive_avg_pool2d(view, PIXELS).flatten(1) for view in self.views))
+
+    def measure(self, runner, model: RepFusion) -> None:
+        self._compare(runner, 'student', *(student_features(model, view) for view in self.views))
+
+    def _compare(self, runner, who: str, first: Tensor, second: Tensor) -> None:
+        (agreement, error), rank = neighbour_agreement(first, second), effective_rank(first)
+        scalars = {f'quality/{who}_agreement': agreement, f'quality/{who}_rank': rank}
+        runner.visualizer.add_scalars(scalars, step=runner.iter)
+        runner.logger.info(
+            f'Neighbours by the {who}, iteration {runner.iter}: {agreement:.1f} % (standard error {error:.1f}) are the '
+            f'same in another view of the images; effective rank {rank:.1f} of {first.shape[1]}.',
+            extra=AT_TERMINAL,
+        )
