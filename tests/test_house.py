@@ -10,7 +10,7 @@ from support import ROOT
 PACKAGE = ROOT / 'classification_distill' / 'mmcls'
 DOORS = sorted((ROOT / 'tools').glob('*.py'))
 FLOORS = [
-    {'errors', 'files', 'weights', 'module_pickles', 'configs', 'cfg_options'},
+    {'errors', 'files', 'weights', 'module_pickles', 'configs', 'cfg_options', 'progress', 'quiet'},
     {'datasets'},
     {'models', 'evaluation'},
     {'engine', 'visualization'},

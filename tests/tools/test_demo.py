@@ -107,6 +107,22 @@ def test_the_scratches_are_the_librarys_and_torchs(name, number, student):
         assert changed == set() if 'torch' in start else convolutions <= changed
 
 
+def test_simclr_trains_the_student_that_is_distilled():
+    tree = ROOT / 'classification_distill'
+    backbones = [
+        load(str(tree / path)).model.backbone.to_dict() | {'out_indices': None}
+        for path in (faces.SIMCLR_CONFIG, 'configs/demofaces-hint/ddpm-r18_hint.py')
+    ]
+    assert backbones[0] == backbones[1]
+    for comparison in faces.plan(faces.QUICK):
+        job = next(job for key, job in comparison.jobs.items() if key[0] == faces.SIMCLR)
+        (prefix,) = (value for key, value in job.options.items() if key.endswith('init_cfg.prefix'))
+        (pretraining,) = job.needs
+        checkpoint = next(value for key, value in job.options.items() if key.endswith('init_cfg.checkpoint'))
+        epochs = load(str(tree / pretraining.config)).train_cfg.max_epochs
+        assert (prefix, checkpoint) == ('backbone.', pretraining.work_dir / f'epoch_{epochs}.pth')
+
+
 def test_faces_that_choose_are_neither_trained_on_nor_tested(tmp_path):
     (parsing, landmarks) = faces.plan(faces.FULL)
     chosen = {}
@@ -117,7 +133,7 @@ def test_faces_that_choose_are_neither_trained_on_nor_tested(tmp_path):
         assert chosen.setdefault((labels, seed), indices) == indices
         test = load(str(ROOT / job.tree / job.config)).test_dataloader.dataset.ann_file
         assert test != job.options['val_dataloader.dataset.ann_file']
-    assert len({frozenset(indices) for indices in chosen.values()}) == 2 * 5 + 1  # all of them are the same five times
+    assert len({frozenset(indices) for indices in chosen.values()}) == 4 * 5 + 1  # all of them are the same five times
     config = load(str(ROOT / 'segmentation' / next(iter(parsing.jobs.values())).config))
     files = [config[f'{split}_dataloader'].dataset.ann_file for split in ('train', 'val', 'test')]
     assert len(set(files)) == 3
