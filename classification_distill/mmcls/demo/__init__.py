@@ -57,7 +57,7 @@ PARTS = {
         'fine-tuned with few labels: some hours, on 2 cores narrow and on 4,000 images, on a GPU at full size.',
     ),
     'faces': Part(faces, faces.QUICK, 'Face parsing and landmarks with 20 drawn faces: some hours on 2 cores.'),
-    'faces full': Part(faces, faces.FULL, 'Face parsing and landmarks, 20 to 900 faces: many hours on 2 cores.'),
+    'faces full': Part(faces, faces.FULL, 'Face parsing and landmarks, 10 to 900 faces: days on 2 cores.'),
 }
 
 
