@@ -6,12 +6,15 @@
 
 import socket
 import tarfile
+from contextlib import redirect_stdout
 from http.client import HTTPException
 from pathlib import Path
 
 from common import DATA_ROOT, DataError, parse_args, progress_bar, report, require_space, run, write_file
-from mmpretrain.datasets import CIFAR10
-from mmpretrain.datasets.utils import calculate_md5, check_integrity, download_url
+
+with redirect_stdout(None):  # it says that a library is missing which nothing here needs
+    from mmpretrain.datasets import CIFAR10
+    from mmpretrain.datasets.utils import calculate_md5, check_integrity, download_url
 
 FOLDER = DATA_ROOT / 'cifar10'
 ARCHIVE_BYTES, UNPACKED_BYTES = 171_000_000, 187_000_000

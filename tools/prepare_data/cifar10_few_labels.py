@@ -13,7 +13,6 @@ from pathlib import Path
 import cifar10
 import numpy as np
 from common import DATA_ROOT, DataError, broken_images, first, images_by_class, parse_args, progress_bar, report, run
-from mmpretrain.datasets import CIFAR10
 from PIL import Image
 
 FOLDER = DATA_ROOT / 'cifar10_few_labels'
@@ -33,7 +32,7 @@ def write_images(folder: Path) -> None:
     if problems := list(cifar10.find_problems(cifar10.FOLDER).values()):
         raise DataError(f'{cifar10.FOLDER}: {first(problems)}. {cifar10.ADVICE}. Or give a copy by --images.')
     for split in ('train', 'test'):
-        dataset = CIFAR10(str(cifar10.FOLDER), split=split, download=False)
+        dataset = cifar10.CIFAR10(str(cifar10.FOLDER), split=split, download=False)
         counts = dict.fromkeys(dataset.CLASSES, 0)
         for name in counts:
             (folder / split / name).mkdir(parents=True)
@@ -54,7 +53,7 @@ def read_images(folder: Path) -> dict[str, list[list[str]]]:
     for split, count in (('train', NUM_TRAIN + NUM_VAL), ('test', NUM_TEST)):
         classes = images_by_class(folder / split)
         found = {name: len(names) for name, names in classes.items()}
-        if found != dict.fromkeys(sorted(CIFAR10.METAINFO['classes']), count):
+        if found != dict.fromkeys(sorted(cifar10.CIFAR10.METAINFO['classes']), count):
             raise DataError(f'{folder / split} holds {found or "no images"}; expected {count:,} of each of 10 classes.')
         lines[split] = [[f'{split}/{name} {label}' for name in names] for label, names in enumerate(classes.values())]
     return lines
