@@ -32,6 +32,9 @@ class ProgressBar(tqdm):
             return super().status_printer(file)
         return lambda text: print(text, file=file, flush=True) if text else None
 
+    def set_description(self, desc: str | None = None, refresh: bool = True) -> None:
+        super().set_description(desc, refresh=refresh and not self._is_piped)
+
     def close(self) -> None:
         if self._is_piped and not self.disable:
             if self.last_print_t > self.start_t:

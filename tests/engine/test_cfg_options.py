@@ -64,6 +64,12 @@ def test_a_dict_is_refused(value):
         apply_cfg_options(Config({}), {'model.timestep_policy': value})
 
 
+def test_a_dict_in_a_list_is_refused():
+    options = parse_options(["custom_hooks=[{'type':'EMAHook','momentum':0.1}]"])
+    with pytest.raises(ValueError, match=r'custom_hooks\.0\.type=NAME.* _base_'):
+        apply_cfg_options(Config({}), options)
+
+
 @pytest.mark.parametrize(('text', 'value'), [
     ('work_dirs/my run/epoch_1.pth', 'work_dirs/my run/epoch_1.pth'),
     ('1e-3', 0.001), ('7', 7), ('None', None), ('True', True), ('false', False), ('', ''),

@@ -13,6 +13,7 @@ def run(count: int, seconds: float) -> list[str]:
         bar._time = lambda: now
         bar.start_t = bar.last_print_t = now
         for _ in range(count):
+            bar.set_description('reading')  # says nothing by itself
             now += seconds
             bar.update()
     return file.getvalue().strip('\r').splitlines()

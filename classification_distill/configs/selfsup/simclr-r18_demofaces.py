@@ -18,5 +18,5 @@ train_dataloader = dict(
             ann_file='train.txt',
             pipeline=[dict(type='mmseg.LoadImageFromFile'), dict(type='mmseg.PackSegInputs')])))
 # No less time than the distillation takes.
-train_cfg = dict(max_epochs=40)
-param_scheduler = dict(T_max=40)
+train_cfg = dict(max_epochs=20)
+param_scheduler = dict(T_max=20)

@@ -67,7 +67,7 @@ PARSING = Task(
     distillations={UNIFORM: 'ddpm-r18_hint', CHOSEN: 'ddpm-r18_hint_parsing'},
     torch={'model.backbone.backbone_cfg.init_cfg': '[]'},  # for None ResNet has a default
     validation={},
-    rates=(1e-2, 2e-2),
+    rates=(5e-3, 1e-2, 2e-2, 4e-2),
     iterations=800,
 )
 LANDMARKS = Task(
@@ -85,7 +85,7 @@ LANDMARKS = Task(
         'val_dataloader.dataset.indices': _as_option(range(NUM_LABELLED, NUM_TRAIN)),
         'val_evaluator.ann_file': f'data/demo_faces/wflw/{_WFLW_TRAIN}',
     },
-    rates=(4e-3, 8e-3),
+    rates=(2e-3, 4e-3, 8e-3, 1.6e-2),
     iterations=600,
 )
 
@@ -148,7 +148,7 @@ def _downstream(task: Task, start: str, labels: int, rate: float, seed: int) -> 
         needs, config = (_pretraining(task, start, seed),), f'{task.config}_repfusion.py'
         origin, last = needs[0].work_dir.name, 'iter_1000.pth'
         if start == SIMCLR:
-            last, options[f'{task.init_cfg}.prefix'] = 'epoch_40.pth', 'backbone.'
+            last, options[f'{task.init_cfg}.prefix'] = 'epoch_20.pth', 'backbone.'
         options[f'{task.init_cfg}.checkpoint'] = needs[0].work_dir / last
     work_dir = WORK_DIR / task.tree / f'{origin}_{labels}labels_lr{rate:g}_seed{seed}'
     name = f'{task.name.partition(",")[0]}, {start}, {labels} labels, lr {rate:g}, seed {seed}'

@@ -39,11 +39,13 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
             ``follow_variables``.
     """
     for key, value in options.items():
-        if isinstance(value, str) and value.startswith(('dict(', '{')):
-            raise UnusableInputError(
-                f'--cfg-options {key}={value}: dicts are not read here. Give their parts, as in {key}.type=NAME; with '
-                f'{key}._delete_=True nothing is left of what the config says.'
-            )
+        for field, part in walk(value, key):
+            if isinstance(part, str) and part.startswith(('dict(', '{')):
+                raise UnusableInputError(
+                    f'--cfg-options {key}={value}: dicts are not read here. Give their parts, as in {field}.type=NAME; '
+                    f'with {field}._delete_=True nothing is left of what the config says. What it does not have yet, '
+                    'such as another hook, goes into a config with this one as its _base_.'
+                )
     used = [value for _, value in walk(config.model)] if 'model' in config else []
     if 'distilled' in options and ('distilled' not in config or config.distilled not in used):
         raise UnusableInputError(
