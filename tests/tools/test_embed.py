@@ -58,6 +58,17 @@ def test_a_published_folder_and_a_loaded_student_give_the_same(student, photos, 
         embed(photos, load_student(student))
 
 
+def test_the_size_that_a_student_was_published_with_is_kept(photos, tmp_path):
+    sizeless = training_config(TINY, train_dataloader={'dataset': {'pipeline': []}})
+    save_checkpoint(tmp_path / 'sizeless.pth', random_backbone(TINY), sizeless)
+    publish(tmp_path / 'sizeless.pth', tmp_path / 'published', '--formats', 'safetensors', '--image-size', '32')
+    found, expected = (
+        embed(photos, student, workers=0, **size)[0]
+        for student, size in ((tmp_path / 'published', {}), (load_student(tmp_path / 'published'), {'image_size': 32}))
+    )
+    assert np.array_equal(found, expected)
+
+
 def test_the_page_shows_the_nearest(student, photos, tmp_path):
     page = neighbours(photos, student, tmp_path / 'page.html', queries=6, k=2, workers=0).read_text()
     assert page.count('class="row"') == 6

@@ -128,7 +128,9 @@ def test_the_card_says_what_images_and_how_it_was_distilled(decoded, to_rgb, ord
     ):
         assert line in card.splitlines()
     assert {path.name for path in Path('student').iterdir()} == {'student.pth', 'training.json', 'README.md'}
-    assert Config.fromfile('student/training.json').pretty_text == text
+    kept = Config.fromfile('student/training.json')
+    assert kept.pop('published_image_size') == 32
+    assert kept.pretty_text == text
     assert not any(word in card for word in ('.onnx', '.safetensors'))
 
 
@@ -185,7 +187,12 @@ def test_nothing_published_names_a_folder_of_this_machine(tmp_path):
 def test_the_card_says_how_good_the_student_was_at_its_checkpoint():
     save_checkpoint('run/epoch_2.pth', random_backbone(TINY), training_config(TINY))  # of iteration 6
     rows = [
-        {'quality/pixels_agreement': 22.0, 'quality/pixels_rank': 23.0, 'step': 0},
+        {
+            'quality/pixels_agreement': 22.0,
+            'quality/pixels_agreement_error': 0.51,
+            'quality/pixels_rank': 23.0,
+            'step': 0,
+        },
         {'quality/student_agreement': 24.0, 'quality/student_rank': 3.0, 'step': 0},
         {'quality/pixels_knn': 20.0, 'quality/pixels_linear': 21.0, 'step': 0},
         {'quality/student_knn': 11.0, 'quality/student_linear': 12.0, 'quality/student_rank': 3.0, 'step': 0},
@@ -207,10 +214,10 @@ def test_the_card_says_how_good_the_student_was_at_its_checkpoint():
     ]
     assert '\n'.join(expected) + '\n\n' in card
     expected = [
-        '| features of | neighbours that stay, % | effective rank |',
+        '| features of | neighbours that stay, % (standard error) | effective rank |',
         '|---|---|---|',
         '| this student | 24.0 | 9.0 |',
-        '| pixels | 22.0 | 23.0 |',
+        '| pixels | 22.0 (0.5) | 23.0 |',
         '| student before the training | 24.0 | 3.0 |',
     ]
     assert '\n'.join(expected) + '\n\n' in card

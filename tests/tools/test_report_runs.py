@@ -42,6 +42,18 @@ def test_the_picture_of_the_results_is_of_the_fields_metric(tmp_path):
     assert results.main == 'mIoU'
 
 
+def test_a_single_run_has_the_standard_errors_that_it_measured(tmp_path):
+    for name, seeds in (('one', 1), ('two', 2)):
+        for seed in range(seeds):
+            path = tmp_path / name / str(seed) / '20260101_000000/vis_data/scalars.json'
+            path.parent.mkdir(parents=True)
+            path.write_text(f'{{"quality/student_knn": {40 + seed}, "quality/student_knn_error": 1.5, "step": 6}}\n')
+    groups = [Group(name, find_runs([tmp_path / name])) for name in ('one', 'two')]
+    results = summarize('s', groups)
+    assert results.columns == ['quality/student_knn']
+    assert results.rows == [['40 (standard error 1.5)'], ['40.5 ± 0.71']]
+
+
 def test_what_is_no_run_is_refused(tmp_path):
     for argument, message in ((tmp_path / 'gone', 'There is no folder'), (tmp_path, 'holds no run')):
         code, output = run_tool('report.py', argument, '--out', tmp_path / 'report.html')

@@ -25,13 +25,13 @@ NO_METRICS = ('lr', 'base_lr', 'data_time', 'time', 'memory', 'epoch', 'iter', '
 QUALITY = 'quality/'  # of the scalars of StudentQualityHook and StudentAgreementHook
 MEASURES = (
     (
-        'Labelled images classified by the features, in %, as the training measured it.',
+        'Labelled images classified by the features, in % (standard error), as the training measured it.',
         {'knn': 'by the 10 nearest neighbours', 'linear': 'by a linear probe'},
     ),
     (
         "Without labels: how many of an image's 10 nearest neighbours stay the same in other views of the images, and "
         'in how many directions the features vary.',
-        {'agreement': 'neighbours that stay, %', 'rank': 'effective rank'},
+        {'agreement': 'neighbours that stay, % (standard error)', 'rank': 'effective rank'},
     ),
 )
 
@@ -178,7 +178,7 @@ def _quality(student: Student) -> str:
     tables = []
     for about, columns in MEASURES:
         lines = [
-            f'| {name} | {" | ".join(f"{found[key]:.1f}" for key in keys)} |'
+            f'| {name} | {" | ".join(_with_error(found, key) for key in keys)} |'
             for name, (who, found) in measured.items()
             if (keys := [f'{QUALITY}{who}_{column}' for column in columns])[0] in found
         ]
@@ -186,6 +186,11 @@ def _quality(student: Student) -> str:
             head = [f'| features of | {" | ".join(columns.values())} |', f'|{"---|" * (len(columns) + 1)}']
             tables.append('\n'.join([about, '', *head, *lines, '', '']))
     return '## How good it is\n\n' + ''.join(tables) if tables else ''
+
+
+def _with_error(measured: dict[str, float], key: str) -> str:
+    error = measured.get(f'{key}_error')
+    return f'{measured[key]:.1f}' + ('' if error is None else f' ({error:.1f})')
 
 
 def _metrics(student: Student) -> str:

@@ -15,7 +15,17 @@ from ..files import written_whole
 from ..progress import ProgressBar
 from .card import Facts, find_license, write_card
 from .onnx_export import Exported, ExportError, write_onnx
-from .student import TRAINING, WEIGHTS, NormalizedStudent, Student, average, find_preprocessor, normalized, read_student
+from .student import (
+    PUBLISHED_SIZE,
+    TRAINING,
+    WEIGHTS,
+    NormalizedStudent,
+    Student,
+    average,
+    find_preprocessor,
+    normalized,
+    read_student,
+)
 from .timm_folder import write_timm_config
 
 FORMATS = ('safetensors', 'pth', 'onnx')
@@ -86,7 +96,8 @@ def publish(
     if image_size is None:
         raise UnusableInputError('The training pipeline does not say how large its images are. Give --image-size.')
     facts = Facts(folder.name, image_size, license, find_license(student.config['model'].get('teacher', {})))
-    write_folder(replace(student, config=without_folders(student.config)), folder, formats, facts)
+    config = without_folders(student.config) | {PUBLISHED_SIZE: image_size}
+    write_folder(replace(student, config=config), folder, formats, facts)
     weights = 'averaged (EMA) weights' if student.averaged else 'weights'
     return (
         f'{folder}: {type(student.backbone).__name__}, {len(student.backbone.state_dict())} tensors, {weights} of '

@@ -18,6 +18,7 @@ from ..weights import STUDENT_PREFIX, describe_prefixes, load_checkpoint, load_s
 
 # In a published folder: the distillation's config, and the weights by the name that timm looks for.
 TRAINING, WEIGHTS = 'training.json', 'model.safetensors'
+PUBLISHED_SIZE = 'published_image_size'  # in the former: the training pipeline may not say it
 TIMM_BACKBONES = ('TIMMBackbone', 'TIMMFeatureMaps')
 STARTING_WEIGHTS = ('init_cfg', 'pretrained', 'checkpoint_path')
 
@@ -243,7 +244,8 @@ def image_size_of(path: str | Path) -> int | None:
     """Side in pixels of the images that a student was trained on, where its config says so."""
     path = Path(path)
     if path.is_dir():
-        return find_image_size(_read_published(path))
+        config = _read_published(path)
+        return config.get(PUBLISHED_SIZE) or find_image_size(config)
     return find_image_size(read_student(path).config)
 
 

@@ -51,8 +51,8 @@ class StudentAgreementHook(MeasuredStudentHook):
 
     def _compare(self, runner, who: str, first: Tensor, second: Tensor) -> None:
         (agreement, error), rank = neighbour_agreement(first, second), effective_rank(first)
-        scalars = {f'quality/{who}_agreement': agreement, f'quality/{who}_rank': rank}
-        runner.visualizer.add_scalars(scalars, step=runner.iter)
+        scalars = {'agreement': agreement, 'agreement_error': error, 'rank': rank}
+        runner.visualizer.add_scalars({f'quality/{who}_{name}': x for name, x in scalars.items()}, step=runner.iter)
         runner.logger.info(
             f'Neighbours by the {who}, iteration {runner.iter}: {agreement:.1f} % (standard error {error:.1f}) are the '
             f'same in another view of the images; effective rank {rank:.1f} of {first.shape[1]}.',

@@ -21,8 +21,9 @@ class StudentQualityHook(MeasuredStudentHook):
     """Classify labelled images by the student's features: by neighbours and by a linear probe, which train no network.
 
     Beside it stand what there was before, by the pixels and by the student at its start, and what there is to learn, by
-    the teacher at the timesteps that its policy takes. The log has them with standard errors, and the visualizer
-    ``quality/student_knn`` and so on, in %; ``quality/student_rank`` is the features' effective rank.
+    the teacher at the timesteps that its policy takes. The log and the visualizer have them in %, as
+    ``quality/student_knn`` and, its standard error, ``quality/student_knn_error``; and ``quality/student_rank``, the
+    effective rank of the features.
 
     Args:
         folder: Folder of labelled images, a subfolder a class; some hundreds are enough.
@@ -70,6 +71,7 @@ class StudentQualityHook(MeasuredStudentHook):
     def _classify(self, runner, who: str, features: Tensor) -> None:
         found = {'knn': nearest_neighbours(features, self.labels), 'linear': linear_probe(features, self.labels)}
         scalars = {f'quality/{who}_{name}': value for name, (value, _) in found.items()}
+        scalars |= {f'quality/{who}_{name}_error': error for name, (_, error) in found.items()}
         if who == 'student':
             scalars['quality/student_rank'] = effective_rank(features)
         runner.visualizer.add_scalars(scalars, step=runner.iter)

@@ -31,7 +31,7 @@ def draw_curves(section: str, groups: Sequence[Group]) -> list[Curve]:
     """All that at least one run logged more than once, the most telling first."""
     names = dict.fromkeys(key for group in groups for run in group.runs for row in run.rows for key in row)
     curves = []
-    for name in sorted((name for name in names if name not in NOT_DRAWN), key=_rank):
+    for name in sorted((name for name in names if name not in NOT_DRAWN and not name.endswith('_error')), key=_rank):
         found = [[series_of(run, name) for run in group.runs] for group in groups]
         series = {i: [one for one in runs if len(one[0]) > 1] for i, runs in enumerate(found)}
         if any(series.values()):

@@ -10,6 +10,7 @@ from .curves import NOT_DRAWN, style_of
 from .figures import picture
 from .runs import Group, Run
 
+ERROR = '_error'  # behind the name of a metric: its standard error
 # The metric that is drawn, where a run has it; else its first.
 MAIN = ('accuracy/top1', 'mIoU', 'NME')
 
@@ -36,14 +37,15 @@ class Results:
 def summarize(section: str, groups: Sequence[Group]) -> Results:
     """What the runs of each group ended with: validation, tests, and the training loss where it is the same sum."""
     values = [[final_metrics(run) for run in group.runs] for group in groups]
-    columns = list(dict.fromkeys(name for runs in values for metrics in runs for name in metrics))
+    names = dict.fromkeys(name for runs in values for metrics in runs for name in metrics)
+    columns = [name for name in names if not name.endswith(ERROR)]
     # First what one came for, so that a phone shows it unscrolled; last the loss.
     columns.sort(key=lambda name: (name == 'loss', not name.startswith('quality/student')))
     note = ''
     if len({loss_terms(run) for group in groups for run in group.runs} - {frozenset()}) > 1:
         columns.remove('loss')
         note = 'The training losses are sums of different terms, so they are not compared.'
-    rows = [[_cell([m[name] for m in runs if name in m]) for name in columns] for runs in values]
+    rows = [[_cell(name, [m for m in runs if name in m]) for name in columns] for runs in values]
     main = next((name for name in (*MAIN, *columns) if name in columns and name != 'loss'), '')
     svg = _draw(f'{section}-results', main, groups, values) if main and len(groups) > 1 else Markup()
     return Results(columns, rows, svg, main, note)
@@ -65,10 +67,13 @@ def loss_terms(run: Run) -> frozenset[str]:
     return frozenset(key for row in run.rows for key in row if key.startswith('loss_'))
 
 
-def _cell(values: list[float]) -> str:
-    if not values:
-        return ''
-    return f'{mean(values):.4g} ± {stdev(values):.2g}' if len(values) > 1 else f'{values[0]:.4g}'
+def _cell(name: str, runs: list[dict[str, float]]) -> str:
+    """Of several seeds the mean and deviation, of one run its standard error, where it was measured."""
+    values = [metrics[name] for metrics in runs]
+    if len(values) > 1:
+        return f'{mean(values):.4g} ± {stdev(values):.2g}'
+    errors = [f' (standard error {metrics[name + ERROR]:.2g})' for metrics in runs if name + ERROR in metrics]
+    return ''.join([*(f'{value:.4g}' for value in values), *errors])
 
 
 def _draw(figure: str, name: str, groups: Sequence[Group], values: list[list[dict]]) -> Markup:
