@@ -11,7 +11,7 @@ def main() -> None:
     add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
     add(
         '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        choices=['none', 'pytorch', 'slurm'],
         default='none',
         help='what started the processes; dist_train.sh and slurm_train.sh say it (%(default)s)',
     )

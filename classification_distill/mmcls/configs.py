@@ -183,6 +183,11 @@ def training_set(config: Mapping) -> Mapping:
     return dataset
 
 
+def find_preprocessor(config: Mapping) -> Mapping:
+    """The config of the data preprocessor, wherever MMEngine takes it from."""
+    return config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
+
+
 def find_image_size(config: Mapping) -> int | None:
     """Side in pixels of the square images that a training gets, where the config says so."""
     keys = {
@@ -193,7 +198,7 @@ def find_image_size(config: Mapping) -> int | None:
         'BatchResizedCrop': 'size',
     }
     dataset = training_set(config)
-    preprocessor = config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
+    preprocessor = find_preprocessor(config)
     for transform in [*reversed(preprocessor.get('augments', [])), *reversed(dataset.get('pipeline', []))]:
         if key := keys.get(type_name(transform)):
             size = transform.get(key)

@@ -156,7 +156,7 @@ CONFIG = {
 def test_defaults_on_a_gpu_leave_what_the_config_says(changes, fused, wrapper, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')  # of which MMEngine's logger takes the first
-    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation: not including_emulation)
     config = Config(CONFIG)
     config.merge_from_dict(changes)
     use_gpu_defaults(config)

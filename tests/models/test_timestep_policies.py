@@ -127,3 +127,8 @@ def test_lists_of_timesteps_that_say_nothing_are_refused(build, message):
 def test_timesteps_out_of_range_are_refused(build):
     with pytest.raises(ValueError, match='is not a timestep'):
         build()
+
+
+def test_a_range_that_would_grow_is_refused():
+    with pytest.raises(ValueError, match='stop=300: expected at most start, 200'):
+        DecayingPolicy(start=200, stop=300)

@@ -73,11 +73,6 @@ def find_problems(folder: Path) -> list[str]:
     return broken_images(names, lambda name: (folder / 'images' / name).open('rb'))
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether every list is there and every image that they name."""
-    return not find_problems(folder)
-
-
 def main() -> None:
     args = parse_args(__doc__, FOLDER)
     problems = find_problems(args.folder)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from ..configs import as_code, training_set, type_name
+from ..configs import as_code, find_preprocessor, training_set, type_name
 from .onnx_export import Exported
-from .student import Student, find_preprocessor, student_channels
+from .student import Student, student_channels
 from .timm_folder import loading_arguments
 
 # Where a backbone of the same name has the same tensors, ``init_cfg`` alone takes the student there.

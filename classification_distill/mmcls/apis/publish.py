@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..configs import find_image_size
+from ..configs import find_image_size, find_preprocessor
 from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
 from ..progress import ProgressBar
@@ -22,7 +22,6 @@ from .student import (
     NormalizedStudent,
     Student,
     average,
-    find_preprocessor,
     normalized,
     read_student,
 )

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..configs import find_image_size, load_config, parse_config, training_set, type_name, walk
+from ..configs import find_image_size, find_preprocessor, load_config, parse_config, training_set, type_name, walk
 from ..engine.preflight import channel_order, swaps_channels
 from ..errors import MissingFileError, UnusableInputError
 from ..models.images import Images, as_batch
@@ -217,11 +217,6 @@ def normalized(backbone: nn.Module, config: Mapping) -> NormalizedStudent:
     preprocessor = find_preprocessor(config)
     order = student_channels(training_set(config), preprocessor)
     return NormalizedStudent(backbone, preprocessor.get('mean'), preprocessor.get('std'), order == 'BGR').eval()
-
-
-def find_preprocessor(config: Mapping) -> Mapping:
-    """The config of the data preprocessor, wherever MMEngine takes it from."""
-    return config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
 
 
 def _read_published(folder: Path) -> dict:

@@ -172,6 +172,6 @@ def _network(size: Size) -> dict:
 def has_bfloat16() -> bool:
     """Whether this machine computes in bfloat16 faster than in float32."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = getattr(torch.cpu, 'get_capabilities', dict)()  # older torch does not tell
     return bool(capabilities.get('amx_bf16'))

@@ -30,13 +30,13 @@ def use_gpu_defaults(config: Config) -> None:
         settled = {'fused', 'foreach'} & wrapper.optimizer.keys()
         if optimizer is not None and not settled and 'fused' in inspect.signature(optimizer).parameters:
             wrapper.optimizer.fused = True
-    if 'type' not in wrapper and is_a(config.model, MIXED) and torch.cuda.is_bf16_supported():
+    if 'type' not in wrapper and is_a(config.model, MIXED) and torch.cuda.is_bf16_supported(including_emulation=False):
         wrapper.update(mixed_precision())
 
 
 def mixed_precision() -> dict[str, object]:
     """Settings of an ``optim_wrapper`` for bfloat16, which has float32's range, or on older GPUs float16."""
-    if torch.cuda.is_bf16_supported():
+    if torch.cuda.is_bf16_supported(including_emulation=False):
         return {'type': 'AmpOptimWrapper', 'dtype': 'bfloat16', 'loss_scale': 1.0}
     return {'type': 'AmpOptimWrapper', 'dtype': 'float16', 'loss_scale': 'dynamic'}
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmpretrain.datasets import CIFAR10, CustomDataset, ImageNet
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
-from ..configs import find_class, is_a, type_name
+from ..configs import find_class, find_preprocessor, is_a, type_name
 from ..errors import MissingFileError, UnusableInputError
 from ..models.classifiers.repfusion import RepFusion
 from ..models.generators.ddpm_trainer import DDPMTrainer
@@ -136,7 +136,7 @@ def check_channel_order(config: Config | dict) -> None:
     """
     if not is_a(config['model'], (RepFusion, DDPMTrainer)):
         return
-    preprocessor = config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
+    preprocessor = find_preprocessor(config)
     for split in ('train', 'val', 'test'):
         dataloader = config.get(f'{split}_dataloader') or {}
         for field, dataset in walk_datasets(dataloader.get('dataset'), f'{split}_dataloader.dataset'):

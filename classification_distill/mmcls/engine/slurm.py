@@ -6,6 +6,12 @@ import subprocess
 
 import torch
 
+from ..errors import RepFusionError
+
+
+class RendezvousError(RepFusionError, RuntimeError):
+    """The tasks of a Slurm step cannot meet."""
+
 
 def set_rendezvous() -> None:
     """Set for a task of ``srun`` what torchrun sets for its processes.
@@ -14,10 +20,10 @@ def set_rendezvous() -> None:
     and a port that all tasks make from the numbers of the job and the step, below those the kernel gives away.
 
     Raises:
-        RuntimeError: When this is no task of srun, the address does not resolve, or the port is taken.
+        RendezvousError: When this is no task of srun, the address does not resolve, or the port is taken.
     """
     if 'SLURM_STEP_ID' not in os.environ:
-        raise RuntimeError('--launcher slurm: this process was not started by srun. Use tools/slurm_train.sh.')
+        raise RendezvousError('--launcher slurm: this process was not started by srun. Use tools/slurm_train.sh.')
     os.environ['RANK'] = os.environ['SLURM_PROCID']
     os.environ['WORLD_SIZE'] = os.environ['SLURM_STEP_NUM_TASKS']
     # Where Slurm gives every task GPUs of its own, each sees one, as number 0.
@@ -36,7 +42,7 @@ def _check(address: str, port: int) -> None:
     try:
         socket.getaddrinfo(address, port)
     except socket.gaierror as error:
-        raise RuntimeError(
+        raise RendezvousError(
             f'{socket.gethostname()} does not know the first node of the step by its name {address!r} ({error}). '
             'Set MASTER_ADDR to a name or number that all nodes know.'
         ) from None
@@ -46,7 +52,7 @@ def _check(address: str, port: int) -> None:
             try:
                 probe.bind(('', port))
             except OSError as error:
-                raise RuntimeError(
+                raise RendezvousError(
                     f'Port {port} of {address}, where the tasks were to meet, cannot be used ({error}). '
                     'Set MASTER_PORT to one that can.'
                 ) from None

@@ -155,7 +155,7 @@ def _buffers_by_rank(model: nn.Module) -> list[dict[str, Tensor]]:
 
 LOCK = 'train.lock'
 CONFIG = 'config '  # begins the line of the lock that names it
-RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID'}
 
 
 class WorkDirInUseError(RepFusionError, RuntimeError):

@@ -134,7 +134,7 @@ class RepFusion(BaseDistiller):
         return self.extract_feat(inputs)
 
     def extract_feat(self, inputs: Tensor) -> Sequence[Tensor]:
-        """The student's feature maps ``(N, C, h, w)``, one a teacher layer."""
+        """The student's feature maps ``(N, C, h, w)``, one a teacher layer or one for all."""
         features = self.student['backbone'](inputs)
         return self.student['neck'](features) if 'neck' in self.student else features
 

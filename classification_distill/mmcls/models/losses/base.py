@@ -15,7 +15,7 @@ class BaseDistillLoss(nn.Module):
 
     #: What is compared: ``'features'`` or ``'logits'``.
     compares = 'features'
-    #: Whether global averages are compared, so that a teacher feature is pooled before it is standardised.
+    #: Whether global averages are compared; where nothing else needs maps, teacher features are standardised pooled.
     pooled = False
     #: Type of the connector where the config names none.
     connector = 'ConvConnector'

@@ -138,5 +138,6 @@ def _check_family(
         raise UnusableInputError(
             f'teacher.pretrained={pretrained!r} is a pipeline for another teacher. Expected {expected}; it holds '
             f'{", ".join(f"{name}: {found}" for name, found in held.items())}. DiffusersTeacher reads pixel-space '
-            'U-Nets, LatentTeacher latent ones, StableDiffusionTeacher text-conditional ones, DiTTeacher transformers.'
+            'U-Nets, LatentTeacher latent ones, DiTTeacher transformers, ConsistencyTeacher consistency models, '
+            'TextToImageTeacher text-to-image pipelines.'
         )

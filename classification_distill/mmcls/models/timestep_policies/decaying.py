@@ -1,5 +1,6 @@
 from mmpretrain.registry import MODELS
 
+from ...errors import UnusableInputError
 from .base import check_share
 from .uniform import UniformPolicy
 
@@ -19,6 +20,8 @@ class DecayingPolicy(UniformPolicy):
         super().__init__(start, num_timesteps=num_timesteps)
         self._check_timestep('stop - 1', stop - 1)
         check_share('decay_until', decay_until)
+        if stop > self.num_drawn:
+            raise UnusableInputError(f'stop={stop}: expected at most start, {self.num_drawn}; the range falls.')
         self.start, self.stop, self.decay_until = self.num_drawn, stop, decay_until
 
     def set_progress(self, progress: float) -> None:
