@@ -108,3 +108,24 @@ def test_a_training_measures_its_student_and_trains_as_without(digits, pipeline_
     assert all(0 < value < 100 for value in agreements.values())
     assert any('quality/pixels_agreement' in row for row in rows)
     assert re.search(r'Neighbours by the student, iteration 6: .* effective rank [\d.]+ of 32', text)
+
+
+def test_the_validation_split_measures_where_no_folder_is_given(digits, pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / 'classification_distill')
+    config = prepare_config('configs/digits-hint/ddpm-r18_hint.py', {}, work_dir=str(tmp_path))
+    config.model.teacher.pretrained = pipeline_folder
+    config.model.backbone.update(base_channels=4, stem_channels=4)
+    for split in ('train', 'val'):
+        config[f'{split}_dataloader'].dataset.update(data_root=str(digits), indices=128)
+    config.train_cfg = {'by_epoch': True, 'max_epochs': 1}
+    config.custom_hooks = [{'type': 'StudentQualityHook'}]
+    train(config)
+    (text,) = (path.read_text() for path in tmp_path.glob('*/*.log'))
+    assert 'measured on 128 images of 10 classes in the validation split' in text
+    (pixels,) = re.findall(r'Classified by the pixels, iteration 0: knn ([\d.]+)', text)
+    assert float(pixels) > 50  # chance is 10: images and labels belong together
+    for key in ('val_dataloader', 'val_evaluator', 'val_cfg'):
+        config[key] = None
+    config.work_dir = str(tmp_path / 'without')
+    with pytest.raises(ValueError, match='no val_dataloader; give a folder'):
+        train(config)

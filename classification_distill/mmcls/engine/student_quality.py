@@ -8,11 +8,15 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor
 
 from ..datasets.image_folder import load_classes
+from ..datasets.samples import collect, has, load_spread
+from ..errors import UnusableInputError
 from ..models.classifiers import RepFusion
+from ..models.images import to_pixels
 from .measured_student import BATCH, MeasuredStudentHook, student_features
 from .representation import effective_rank, linear_probe, nearest_neighbours
 from .terminal import AT_TERMINAL
 
+NUM_VALIDATION = 1000
 PIXELS = 8  # side to which images are averaged where their pixels are the features
 
 
@@ -26,22 +30,28 @@ class StudentQualityHook(MeasuredStudentHook):
     effective rank of the features.
 
     Args:
-        folder: Folder of labelled images, a subfolder a class; some hundreds are enough.
+        folder: Folder of labelled images, a subfolder a class, of which some hundreds are enough; by default 1,000
+            images of the validation split.
         interval: Epochs from one measurement to the next, or iterations where the training counts those; its end is
             measured in any case.
 
     Raises:
-        UnusableInputError: When the folder has no two classes of two images each, or the model is no RepFusion.
+        UnusableInputError: When the folder has no two classes of two images each, the config has neither a folder nor a
+            labelled validation split, or the model is no RepFusion.
     """
 
-    def __init__(self, folder: str, interval: int = 10):
+    def __init__(self, folder: str | None = None, interval: int = 10):
         super().__init__(interval)
         self.folder = folder
 
     def prepare(self, runner, model: RepFusion) -> None:
-        self.pixels, self.labels, classes = load_classes(Path(self.folder), model.image_size)
+        if self.folder:
+            self.pixels, self.labels, _ = load_classes(Path(self.folder), model.image_size)
+        else:
+            self.pixels, self.labels = _validation_images(runner, model)
         runner.logger.info(
-            f'The student is measured on {len(self.labels):,} images of {len(classes)} classes in {self.folder}.'
+            f'The student is measured on {len(self.labels):,} images of {len(self.labels.unique())} classes in '
+            f'{self.folder or "the validation split"}.'
         )
 
     def measure_start(self, runner, model: RepFusion) -> None:
@@ -77,3 +87,19 @@ class StudentQualityHook(MeasuredStudentHook):
         runner.visualizer.add_scalars(scalars, step=runner.iter)
         text = '; '.join(f'{name} {value:.1f} % (standard error {error:.1f})' for name, (value, error) in found.items())
         runner.logger.info(f'Classified by the {who}, iteration {runner.iter}: {text}.', extra=AT_TERMINAL)
+
+
+def _validation_images(runner, model: RepFusion) -> tuple[Tensor, Tensor]:
+    """RGB images ``(N, 3, H, W)`` in [0, 255] and classes ``(N,)`` of the validation split, spread over it."""
+    if runner.val_loop is None:
+        raise UnusableInputError(
+            'StudentQualityHook: the config has no val_dataloader; give a folder of labelled images.'
+        )
+    _, batch = load_spread(runner.val_dataloader, NUM_VALIDATION)
+    data = model.data_preprocessor(batch, training=False)
+    if not has(data['data_samples'], 'gt_label'):
+        raise UnusableInputError(
+            'StudentQualityHook: the validation split has no classes; give a folder of labelled images.'
+        )
+    pixels = to_pixels(data['inputs'], model.data_preprocessor)
+    return pixels.cpu(), collect(data['data_samples'], 'gt_label').cpu()
