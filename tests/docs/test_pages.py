@@ -13,7 +13,7 @@ from hub_server import hub
 from small_trees import write_data, write_teachers
 from support import ROOT
 
-FOLDERS = ('classification_distill', 'segmentation', 'landmark', 'tools', 'tests', 'docs')
+FOLDERS = ('classification_distill', 'segmentation', 'landmark', 'tools', 'tests', 'docs', 'students')
 MODEL = 'google/ddpm-cifar10-32'
 DIGITS = 64  # of each split: then an epoch is an iteration
 HAS_COMMANDS = [page for page in PAGES if any(block.runs and block.language == 'bash' for block in read_blocks(page))]
