@@ -12,6 +12,7 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int, default=64, help='(%(default)s)')
     parser.add_argument('--workers', type=int, help='processes that decode (one a core, 8 at most)')
     args = vars(parser.parse_args())
+    print(f'{args["images"]}: starting', flush=True)  # the libraries take seconds
 
     from mmcls.apis.embed import embed
     from mmcls.errors import told

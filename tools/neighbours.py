@@ -14,6 +14,7 @@ def main() -> None:
     parser.add_argument('-k', type=int, default=8, help='neighbours of each (%(default)s)')
     parser.add_argument('--image-size', type=int, metavar='PX', help="side of the images (the training's)")
     args = vars(parser.parse_args())
+    print(f'{args["images"]}: starting', flush=True)  # the libraries take seconds
 
     from mmcls.apis.neighbours import neighbours
     from mmcls.errors import told

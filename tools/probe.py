@@ -1,6 +1,7 @@
 """What a diffusion model knows, layer by layer and timestep by timestep: linear and k-nearest-neighbour probes."""
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -19,6 +20,7 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int, default=64, help='(%(default)s)')
     parser.add_argument('--out', help='work_dirs/probe/<name of the teacher>')
     args = parser.parse_args()
+    print(f'{args.data}: starting', file=sys.stderr, flush=True)  # the libraries take seconds; stdout is the config
 
     from mmcls.apis.probe_configs import probe_configs
     from mmcls.errors import told

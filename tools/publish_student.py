@@ -16,6 +16,7 @@ def main() -> None:
     )
     parser.add_argument('--license', default='unknown', help='of the student, for the card: apache-2.0 (%(default)s)')
     args = parser.parse_args()
+    print(f'{args.checkpoint}: starting', flush=True)  # the libraries take seconds
 
     from mmcls.apis.publish import publish
     from mmcls.errors import told
