@@ -15,7 +15,7 @@ import timm
 import torch
 from demo_faces import draw
 from mmcls import load_student
-from mmcls.apis.distill import choose_policy
+from mmcls.apis.recipe import choose_policy, read_recipe
 from mmcls.errors import UnusableInputError
 from mmcls.files import remove
 from mmengine.config import Config
@@ -316,6 +316,11 @@ def test_a_recipe_and_settings_of_ones_own_are_written_and_train(photos, pipelin
         assert written.model[part] == given.model[part]
     assert (written.optim_wrapper.optimizer.lr, written.randomness.seed) == (2e-3, 7)
     assert (tmp_path / 'out' / 'student' / 'model.safetensors').is_file()
+
+
+def test_a_recipe_says_how_a_teacher_is_read_and_not_which():
+    whole = ROOT / 'classification_distill/configs/cifar10few-hint/ddpm-r18_hint_recipe.py'
+    assert read_recipe(whole)['teacher'].keys() == {'layers', 'noise'}
 
 
 def test_a_loss_of_every_layer_and_a_timestep_in_a_recipes_place():

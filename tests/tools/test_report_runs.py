@@ -2,6 +2,7 @@
 
 import json
 
+from mmcls.apis.report.curves import is_error
 from mmcls.apis.report.results import final_metrics, summarize
 from mmcls.apis.report.runs import Group, find_runs
 from processes import run_tool
@@ -52,6 +53,7 @@ def test_a_single_run_has_the_standard_errors_that_it_measured(tmp_path):
     results = summarize('s', groups)
     assert results.columns == ['quality/student_knn']
     assert results.rows == [['40 (standard error 1.5)'], ['40.5 ± 0.71']]
+    assert not is_error('mean_error', ['mean_error'])  # a metric of its own
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -16,11 +16,15 @@ Draw = Callable[[int], Tensor]
 def seeded(seed: int) -> Iterator[None]:
     """Random numbers of Python, NumPy and torch by a seed; afterwards each goes on as if nothing had been drawn."""
     states = random.getstate(), np.random.get_state()
+    # Of the GPUs the one of this process, and none before it is in use: asking for its state would wake it.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices):
             random.seed(seed)
             np.random.seed(seed)
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed(seed)
             yield
     finally:
         random.setstate(states[0])

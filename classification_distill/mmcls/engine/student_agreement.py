@@ -32,9 +32,12 @@ class StudentAgreementHook(MeasuredStudentHook):
     def __init__(self, interval: int = 10, num_images: int = 500):
         super().__init__(interval)
         self.num_images = num_images
+        self._views: list[Tensor] = []
 
-    def prepare(self, runner, model: RepFusion) -> None:
-        self.views = [self._draw(runner, model, seed) for seed in (0, 1)]
+    def _pair(self, runner, model: RepFusion) -> list[Tensor]:
+        """Both views, read when they are first looked at: a dry run does without."""
+        self._views = self._views or [self._draw(runner, model, seed) for seed in (0, 1)]
+        return self._views
 
     def _draw(self, runner, model: RepFusion, seed: int) -> Tensor:
         """A view of each image, ``(N, 3, H, W)`` in [0, 255], the same in every run."""
@@ -44,10 +47,11 @@ class StudentAgreementHook(MeasuredStudentHook):
             return to_pixels(preprocessor(batch, training=True)['inputs'], preprocessor).cpu()
 
     def measure_start(self, runner, model: RepFusion) -> None:
-        self._compare(runner, 'pixels', *(F.adaptive_avg_pool2d(view, PIXELS).flatten(1) for view in self.views))
+        views = self._pair(runner, model)
+        self._compare(runner, 'pixels', *(F.adaptive_avg_pool2d(view, PIXELS).flatten(1) for view in views))
 
     def measure(self, runner, model: RepFusion) -> None:
-        self._compare(runner, 'student', *(student_features(model, view) for view in self.views))
+        self._compare(runner, 'student', *(student_features(model, view) for view in self._pair(runner, model)))
 
     def _compare(self, runner, who: str, first: Tensor, second: Tensor) -> None:
         (agreement, error), rank = neighbour_agreement(first, second), effective_rank(first)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
+from ..datasets.draws import seeded
 from ..datasets.image_folder import load_classes
 from ..datasets.samples import collect, has, load_spread
 from ..errors import UnusableInputError
@@ -69,8 +70,7 @@ class StudentQualityHook(MeasuredStudentHook):
         training = policy.training
         policy.eval()
         parts = []
-        with torch.random.fork_rng():  # the training draws what it would without this
-            torch.manual_seed(0)
+        with seeded(0):
             for batch in self.pixels.split(BATCH):
                 images = 2 * batch.to(device).float() / 255 - 1
                 features = model.teacher(images, policy.sample(images).t)

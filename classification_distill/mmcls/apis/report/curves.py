@@ -1,6 +1,6 @@
 """The curves of runs that can be compared: one figure a quantity, one colour a group."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from .runs import Group, Run
 
 POINTS = 200  # of a curve: of more, each is the mean of several
 NOT_DRAWN = ('lr', 'base_lr', 'momentum', 'data_time', 'time', 'memory', 'epoch', 'iter', 'step')
+ERROR = '_error'  # behind the name of a metric: its standard error
 FIRST = ('loss', 'accuracy/top1', 'mIoU', 'NME', 'reward', 'policy_entropy', 'timestep_mean')
 
 
@@ -31,12 +32,17 @@ def draw_curves(section: str, groups: Sequence[Group]) -> list[Curve]:
     """All that at least one run logged more than once, the most telling first."""
     names = dict.fromkeys(key for group in groups for run in group.runs for row in run.rows for key in row)
     curves = []
-    for name in sorted((name for name in names if name not in NOT_DRAWN and not name.endswith('_error')), key=_rank):
+    for name in sorted((name for name in names if name not in NOT_DRAWN and not is_error(name, names)), key=_rank):
         found = [[series_of(run, name) for run in group.runs] for group in groups]
         series = {i: [one for one in runs if len(one[0]) > 1] for i, runs in enumerate(found)}
         if any(series.values()):
             curves.append(Curve(name, _draw(f'{section}-c{len(curves)}', name, series, groups)))
     return curves
+
+
+def is_error(name: str, names: Container[str]) -> bool:
+    """Whether a metric is the standard error of another one of ``names``."""
+    return name.endswith(ERROR) and name.removesuffix(ERROR) in names
 
 
 def style_of(index: int) -> dict:

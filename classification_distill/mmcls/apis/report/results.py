@@ -6,11 +6,10 @@ from statistics import mean, stdev
 
 from markupsafe import Markup
 
-from .curves import NOT_DRAWN, style_of
+from .curves import ERROR, NOT_DRAWN, is_error, style_of
 from .figures import picture
 from .runs import Group, Run
 
-ERROR = '_error'  # behind the name of a metric: its standard error
 # The metric that is drawn, where a run has it; else its first.
 MAIN = ('accuracy/top1', 'mIoU', 'NME')
 
@@ -38,7 +37,7 @@ def summarize(section: str, groups: Sequence[Group]) -> Results:
     """What the runs of each group ended with: validation, tests, and the training loss where it is the same sum."""
     values = [[final_metrics(run) for run in group.runs] for group in groups]
     names = dict.fromkeys(name for runs in values for metrics in runs for name in metrics)
-    columns = [name for name in names if not name.endswith(ERROR)]
+    columns = [name for name in names if not is_error(name, names)]
     # First what one came for, so that a phone shows it unscrolled; last the loss.
     columns.sort(key=lambda name: (name == 'loss', not name.startswith('quality/student')))
     note = ''
