@@ -4,28 +4,30 @@ import argparse
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        usage='%(prog)s folder --teacher TEACHER --student STUDENT --out OUT [options]', description=__doc__
+    )
     add = parser.add_argument
     add('folder', help='folder of images, at any depth')
-    add('--teacher', required=True, help='hub id, folder of a diffusers pipeline, or guided-diffusion checkpoint')
-    add('--student', required=True, help='name of a model of timm or MMPretrain: resnet50, resnet50_8xb32_in1k')
+    add('--teacher', required=True, help='hub id, folder of a pipeline, or guided-diffusion checkpoint')
+    add('--student', required=True, help='model of timm or MMPretrain: resnet50, resnet50_8xb32_in1k')
     add('--student-weights', metavar='FILE', help='trained weights of it to start from (its initialisation)')
     add('--out', required=True, help='folder of the results')
-    add('--gpus', type=int, default=1, help='GPUs; without GPUs, processes (%(default)s)')
-    add('--epochs', type=int, default=100, help='(%(default)s)')
+    add('--gpus', type=int, metavar='N', default=1, help='GPUs; without GPUs, processes (%(default)s)')
+    add('--epochs', type=int, metavar='N', default=100, help='(%(default)s)')
     add('--lr', type=float, default=1e-3, help='learning rate of AdamW (%(default)s)')
-    add('--seed', type=int, default=0, help='of all that is drawn (%(default)s)')
+    add('--seed', type=int, metavar='N', default=0, help='of all that is drawn (%(default)s)')
     add('--subfolders-are-classes', action='store_true', help='label images by subfolder (no labels)')
     add('--recipe', metavar='CONFIG', help='what is distilled and how (configs/_base_/recipes/middle_and_decoder.py)')
     add('--policy', choices=('fixed', 'uniform', 'reinforce'), help="which timesteps (the recipe's)")
-    add('--timestep', type=int, help="the one of --policy fixed (the recipe's, 60 of 1,000)")
-    add('--layers', nargs='+', help="the teacher's layers, one for each of the student's last maps (the recipe's)")
+    add('--timestep', type=int, metavar='T', help="the one of --policy fixed (the recipe's, 60 of 1,000)")
+    add('--layers', nargs='+', metavar='NAME', help="the teacher's layers, for the student's last maps (the recipe's)")
     add('--loss', choices=('HintLoss', 'ATLoss', 'RKDLoss', 'InfoNCELoss'), help="of each layer (the recipe's)")
     add('--variant', help='of a guided-diffusion checkpoint (by its name): 64, 128, 256, 256-uncond, 512, FILE.json')
     add('--image-size', type=int, metavar='PX', help="side of the student's images (the teacher's size)")
-    add('--batch-size', type=int, default=64, help='images of a process, or all where there are fewer (%(default)s)')
-    add('--val', metavar='FOLDER', help='labelled images, a subfolder a class, on which the student is measured')
-    add('--workers', type=int, default=4, help='data workers of a process, one a core at most (%(default)s)')
+    add('--batch-size', type=int, metavar='N', default=64, help='of a process; all images, if fewer (%(default)s)')
+    add('--val', metavar='FOLDER', help='labelled images, a subfolder a class, to measure the student on')
+    add('--workers', type=int, metavar='N', default=4, help='that read images; one a core at most (%(default)s)')
     args = vars(parser.parse_args())
     print(f'{args["folder"]}: starting', flush=True)  # the libraries take seconds
 
