@@ -13,7 +13,7 @@ from types import ModuleType
 from ..apis.jobs import Job, in_order, run_jobs, runs_at_a_time
 from ..configs import ROOT
 from ..errors import UnusableInputError
-from . import cifar10, digits, faces, pictures, report
+from . import cifar10, digits, faces, linear, pictures, report
 from .comparison import Comparison
 
 
@@ -84,7 +84,8 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
     yield PARTS[part].about
     arguments = ['--images', data] if data else []
     subprocess.run([sys.executable, ROOT / 'tools/prepare_data' / domain.DATA_SCRIPT, *arguments], check=True)
-    comparisons = domain.plan(replace(settings, teacher=teacher) if teacher else settings)
+    settings = replace(settings, teacher=teacher) if teacher else settings
+    comparisons = domain.plan(settings)
 
     def run(stage: Callable[[Comparison], Iterable[Job]]) -> None:
         run_jobs(in_order([job for comparison in comparisons for job in stage(comparison)]), runs_at_a_time())
@@ -95,5 +96,7 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
     run(lambda comparison: comparison.tests.values())
     name = part.replace(' ', '_')
     yield report.write(comparisons, domain.WORK_DIR, name)
+    if domain is cifar10:
+        yield linear.write(comparisons[0], settings.teacher, domain.WORK_DIR, name)
     if comparisons[0].recipe:
         yield f'Predictions: {pictures.compare(comparisons[0], domain.WORK_DIR / f"predictions_{name}.png")}'

@@ -3,10 +3,12 @@
 import csv
 import io
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -147,31 +149,34 @@ def _policy_sentence(counts: np.ndarray, num_timesteps: int) -> str:
 
 
 def _draw(comparisons: list[Comparison], path: Path) -> None:
-    """A row a task: the metric at each number of labels, and the timesteps that the policy draws."""
-    num_panels = len(comparisons[0].label_counts)
-    figure = Figure(figsize=(2.4 * num_panels + 5, 3.4 * len(comparisons)), layout='constrained')
-    rows = figure.subplots(len(comparisons), num_panels + 1, width_ratios=[1] * num_panels + [1.6], squeeze=False)
-    for comparison, (*panels, policy) in zip(comparisons, rows, strict=True):
-        for panel, labels in zip(panels, comparison.label_counts, strict=True):
-            _draw_starts(panel, comparison, labels)
-            panel.set_yticks(range(len(comparison.starts)), comparison.starts if panel is panels[0] else [])
+    """A row a task: the metric by the number of labels, and the timesteps that the policy draws."""
+    figure = Figure(figsize=(11, 4 * len(comparisons)), layout='constrained')
+    rows = figure.subplots(len(comparisons), 2, width_ratios=[1.4, 1], squeeze=False)
+    for comparison, (panel, policy) in zip(comparisons, rows, strict=True):
+        _draw_starts(panel, comparison)
         _draw_policy(policy, _histograms(comparison))
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=100)
 
 
-def _draw_starts(panel: Axes, comparison: Comparison, labels: int) -> None:
-    for row, start in enumerate(comparison.starts):
-        if (start, labels) not in comparison.pairs:
-            continue
-        values = comparison.values(start, labels)
-        color = 'tab:gray' if start in comparison.scratches else 'tab:red' if start == comparison.recipe else 'tab:blue'
-        panel.plot(values, [row] * len(values), '.', color=color, alpha=0.35)
-        error = stdev(values) / len(values) ** 0.5
-        panel.errorbar(mean(values), row, xerr=error, fmt='o', color=color, capsize=3)
-    panel.set(title=f'{labels:,} labels', xlabel=comparison.title)
-    panel.grid(axis='x', alpha=0.3)
-    panel.set_ylim(len(comparison.starts) - 0.5, -0.5)
+def _draw_starts(panel: Axes, comparison: Comparison) -> None:
+    """Mean and standard error of each start; scratches are gray, the recipe is bold."""
+    colors = cycle(colormaps['tab10'].colors)
+    for start in comparison.starts:
+        counts = [labels for labels in comparison.label_counts if (start, labels) in comparison.pairs]
+        values = [comparison.values(start, labels) for labels in counts]
+        style = {'color': 'gray' if start in comparison.scratches else next(colors), 'label': start}
+        if start in comparison.scratches:
+            style['linestyle'] = ('--', ':')[comparison.scratches.index(start)]
+        if start == comparison.recipe:
+            style['linewidth'] = 3
+        errors = [stdev(each) / len(each) ** 0.5 for each in values]
+        panel.errorbar(counts, [mean(each) for each in values], errors, marker='o', capsize=3, **style)
+    panel.set(xscale='log', xlabel='labels', ylabel=comparison.title)
+    panel.set_xticks(comparison.label_counts, [f'{labels:,}' for labels in comparison.label_counts])
+    panel.minorticks_off()
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
 
 
 def _draw_policy(panel: Axes, histograms: list[Path]) -> None:
