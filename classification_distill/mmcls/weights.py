@@ -10,7 +10,7 @@ import os
 import pickle
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -21,8 +21,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from .errors import MissingFileError, RepFusionError
@@ -93,16 +92,24 @@ def load_checkpoint(path: str | Path, map_location='cpu', mmap: bool = False) ->
         ) from error
 
 
-def load_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a ``.safetensors`` file, on the CPU.
+def load_weights(path: Path, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, or of one of ``torch.save``, on the CPU.
+
+    Args:
+        path: The file.
+        names: Those that are wanted; by default all. They stay on the disk until they are used.
 
     Raises:
-        CheckpointError: When it is damaged.
+        CheckpointError: When it is damaged, or holds more than tensors.
     """
+    if path.suffix != '.safetensors':
+        state = load_checkpoint(path, mmap=True)
+        return {name: state[name] for name in (state if names is None else names)}
     try:
-        return load_file(path)
+        with safe_open(path, 'pt') as file:
+            return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f'{path} cannot be read ({error}).') from error
+        raise CheckpointError(f'{path} is damaged: {error}.') from error
 
 
 def load_storage(data: bytes) -> Tensor:

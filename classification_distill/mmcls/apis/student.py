@@ -14,7 +14,7 @@ from ..configs import find_image_size, find_preprocessor, load_config, parse_con
 from ..engine.preflight import channel_order, swaps_channels
 from ..errors import MissingFileError, UnusableInputError
 from ..models.images import Images, as_batch
-from ..weights import STUDENT_PREFIX, describe_prefixes, load_checkpoint, load_safetensors
+from ..weights import STUDENT_PREFIX, describe_prefixes, load_checkpoint, load_weights
 
 # In a published folder: the distillation's config, and the weights by the name that timm looks for.
 TRAINING, WEIGHTS = 'training.json', 'model.safetensors'
@@ -231,7 +231,7 @@ def _published_weights(folder: Path, settings: dict) -> dict[str, Tensor]:
     """A published backbone's tensors by their names in MMPretrain."""
     if (path := folder / WEIGHTS).is_file():
         prefix = 'timm_model.' if settings['type'] in TIMM_BACKBONES else ''
-        return {prefix + key: value for key, value in load_safetensors(path).items()}
+        return {prefix + key: value for key, value in load_weights(path).items()}
     return load_checkpoint(folder / 'student.pth')['state_dict']
 
 

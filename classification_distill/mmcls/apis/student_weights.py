@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import MissingFileError
 from ..files import written_whole
-from ..weights import STUDENT_PREFIX, PretrainedWeightsError, compare, load_checkpoint, load_safetensors
+from ..weights import STUDENT_PREFIX, PretrainedWeightsError, compare, load_checkpoint, load_weights
 
 # Of a backbone's tensors in files of mmcls, of MMPretrain, and of a backbone alone.
 PREFIXES = (STUDENT_PREFIX, 'backbone.', '')
@@ -52,7 +52,7 @@ def _read(source: Path) -> dict[str, Tensor]:
     if not source.is_file():
         raise MissingFileError(f'There is no file {str(source)!r} with weights for the student.')
     if source.suffix == '.safetensors':
-        return load_safetensors(source)
+        return load_weights(source)
     checkpoint = load_checkpoint(source)
     return checkpoint.get('state_dict', checkpoint)
 

@@ -35,7 +35,7 @@ def classify(test: Test, count: int) -> tuple[np.ndarray, list[str], list[str]]:
         init_default_scope(config.default_scope)
         dataset = Runner.build_dataloader(config.test_dataloader).dataset
         model = MODELS.build(config.model | {'data_preprocessor': config.data_preprocessor}).eval()
-        load_completely(model, str(test.checkpoint), 'checkpoint')
+        load_completely(model, str(test.checkpoint), 'test')
         samples = [dataset[i] for i in np.linspace(0, len(dataset) - 1, count).astype(int)]
         batch = {key: [sample[key] for sample in samples] for key in ('inputs', 'data_samples')}
         said = model.test_step(batch)

@@ -5,8 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from ...errors import MissingFileError, UnusableInputError
-from ...weights import compare
-from .pipeline_files import read_weights
+from ...weights import compare, load_weights
 
 #: What the network is told. Its timestep was learned from here on, and is not in the published weights.
 TIMESTEP = 261
@@ -32,7 +31,7 @@ class CleanDIFT:
             raise MissingFileError(
                 f'cleandift={path!r}: there is no such file in {Path.cwd()}. Fetch it by: hf download CompVis/cleandift'
             )
-        self.state = read_weights(self.path)
+        self.state = load_weights(self.path)
         if problems := compare(network.state_dict(), self.state, strict=True):
             raise UnusableInputError(
                 f'cleandift={path!r} is not of the {type(network).__name__} of teacher.pretrained: those of Stable '

@@ -7,10 +7,10 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import UnusableInputError
-from ...weights import CheckpointError, load_checkpoint
+from ...weights import load_weights
 from .pipelines import explained, load_index
 
 GIB = 2**30
@@ -140,23 +140,5 @@ class PipelineFiles:
         files = self.weight_files(part, needed)
         folder = self.folder(*files)
         for name, parameters in files.items():
-            network.load_state_dict(read_weights(folder / name, parameters), strict=False, assign=True)
+            network.load_state_dict(load_weights(folder / name, parameters), strict=False, assign=True)
         network.requires_grad_(False)
-
-
-def read_weights(path: Path, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """The tensors of a file of weights, or those of some names, which stay on the disk until they are used.
-
-    Raises:
-        CheckpointError: When it is damaged, or holds more than tensors.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if path.suffix != '.safetensors':
-        state = load_checkpoint(path, mmap=True)
-        return {name: state[name] for name in (state if names is None else names)}
-    try:
-        with safe_open(path, 'pt') as file:
-            return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
-    except SafetensorError as error:
-        raise CheckpointError(f'{path} is damaged: {error}.') from error
