@@ -42,7 +42,9 @@ def _parse_value(text: str) -> Any:
     for read in (int, float):
         with suppress(ValueError):
             return read(text)
-    return {'true': True, 'false': False, 'none': None}.get(text.lower(), text)
+    if text == 'None':  # 'none' is a word, as of noise and baseline
+        return None
+    return {'true': True, 'false': False}.get(text.lower(), text)
 
 
 def _split(text: str) -> list[str]:

@@ -72,7 +72,7 @@ def test_a_dict_in_a_list_is_refused():
 
 @pytest.mark.parametrize(('text', 'value'), [
     ('work_dirs/my run/epoch_1.pth', 'work_dirs/my run/epoch_1.pth'),
-    ('1e-3', 0.001), ('7', 7), ('None', None), ('True', True), ('false', False), ('', ''),
+    ('1e-3', 0.001), ('7', 7), ('None', None), ('none', 'none'), ('True', True), ('false', False), ('', ''),
     ('1,2', [1, 2]), ('[1,2]', [1, 2]), ('(1, 2)', (1, 2)), ('[(1,2),[a, b c],d]', [(1, 2), ['a', 'b c'], 'd']),
     ('[]', []), ("'1,2'", '1,2'), ('"it\'s"', "it's"), ('a=b', 'a=b'),
     ("{'type': 'A', 'b': 1}", "{'type': 'A', 'b': 1}"),

@@ -13,7 +13,7 @@ from types import ModuleType
 from ..apis.jobs import Job, in_order, run_jobs, runs_at_a_time
 from ..configs import ROOT
 from ..errors import UnusableInputError
-from . import cifar10, digits, faces, linear, pictures, report
+from . import cifar10, digits, faces, factors, linear, pictures, report
 from .comparison import Comparison
 
 
@@ -56,6 +56,12 @@ PARTS = {
         'Students of a diffusion model of CIFAR-10, by the paper and by the recipe, beside SimCLR, BYOL and scratch, '
         'fine-tuned with few labels: some hours, on 2 cores narrow and on 4,000 images, on a GPU at full size.',
     ),
+    'cifar10 factors': Part(
+        factors,
+        cifar10.Part(),
+        'How the recipe was found: one factor of the distillation on CIFAR-10 at a time, with 250 labels, on '
+        'validation images: an hour and a half on 2 cores.',
+    ),
     'faces': Part(faces, faces.QUICK, 'Face parsing and landmarks with 20 drawn faces: some hours on 2 cores.'),
     'faces full': Part(faces, faces.FULL, 'Face parsing and landmarks, 10 to 900 faces: days on 2 cores.'),
 }
@@ -66,8 +72,8 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
 
     Args:
         part: One of ``PARTS``.
-        data: Of ``'cifar10'``, a copy of the images as ``{train,test}/<class>/*``.
-        teacher: Of ``'cifar10'``, the diffusion model.
+        data: Of the parts of CIFAR-10, a copy of the images as ``{train,test}/<class>/*``.
+        teacher: Of the parts of CIFAR-10, the diffusion model.
 
     Yields:
         str: What it is about to do; a first table, of validation images; the tables, and what they say.
@@ -79,12 +85,15 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
     if part not in PARTS:
         raise UnusableInputError(f'There is no part {part!r}; the parts are {", ".join(PARTS)}.')
     domain, settings = PARTS[part].domain, PARTS[part].settings
-    if domain is not cifar10 and (data or teacher):
-        raise UnusableInputError(f'--data and --teacher are of the part cifar10; {part} brings its own.')
+    if not isinstance(settings, cifar10.Part) and (data or teacher):
+        raise UnusableInputError(f'--data and --teacher are of the parts of cifar10; {part} brings its own.')
     yield PARTS[part].about
     arguments = ['--images', data] if data else []
     subprocess.run([sys.executable, ROOT / 'tools/prepare_data' / domain.DATA_SCRIPT, *arguments], check=True)
     settings = replace(settings, teacher=teacher) if teacher else settings
+    if domain is factors:
+        yield from factors.study(settings)
+        return
     comparisons = domain.plan(settings)
 
     def run(stage: Callable[[Comparison], Iterable[Job]]) -> None:

@@ -18,6 +18,7 @@ WORK_DIR = ROOT / 'work_dirs' / 'demo' / 'cifar10'
 DATA_SCRIPT = 'cifar10_few_labels.py'
 FINETUNE = 'configs/baseline/r18_b64_cifar10few_finetune'
 HINT = 'configs/cifar10few-hint/ddpm-r18_hint'
+SELFSUP = 'configs/selfsup'
 RATES = (0.01, 0.03, 0.08)  # learning rates of fine-tuning to choose from, for each start and number of labels
 NUM_SEEDS = 5
 GRID = '[0,60,200,500]'  # timesteps that REINFORCE chooses among, so that what it chose can be kept
@@ -89,8 +90,8 @@ def starts(size: Size) -> dict[str, Start]:
     """All but scratch, by name."""
     grid = {'model.timestep_policy.timesteps': GRID}
     return {
-        'SimCLR': Start('configs/selfsup/simclr-r18_cifar10few', {}, size.simclr_epochs),
-        'BYOL': Start('configs/selfsup/byol-r18_cifar10few', {}, size.byol_epochs),
+        'SimCLR': Start(f'{SELFSUP}/simclr-r18_cifar10few', {}, size.simclr_epochs),
+        'BYOL': Start(f'{SELFSUP}/byol-r18_cifar10few', {}, size.byol_epochs),
         "RepFusion, the paper's settings (REINFORCE)": Start(HINT, grid, size.epochs),
         RECIPE: Start(f'{HINT}_recipe', {}, size.epochs, with_all_labels=True),
         'RepFusion, recipe, uniform t': Start(f'{HINT}_recipe_uniform', {}, size.epochs),
@@ -104,37 +105,40 @@ def plan(part: Part) -> list[Comparison]:
     jobs = {}
     for labels, rate, seed in product((*size.label_counts, size.unlabelled), RATES, range(NUM_SEEDS)):
         for name, options in SCRATCH.items():
-            jobs[name, labels, rate, seed] = _finetuning(size, name, labels, rate, seed, None, options)
+            jobs[name, labels, rate, seed] = finetuning(size, name, labels, rate, seed, None, options)
         for name, start in starts(size).items():
             if labels < size.unlabelled or start.with_all_labels:
-                student = _pretraining(size, name, start, seed, part.teacher)
-                jobs[name, labels, rate, seed] = _finetuning(size, name, labels, rate, seed, student, {})
+                student = pretraining(size, name, start, seed, part.teacher)
+                jobs[name, labels, rate, seed] = finetuning(size, name, labels, rate, seed, student, {})
     return [Comparison('accuracy, %', 'accuracy/top1', jobs, f'iter_{size.iterations}.pth', recipe=RECIPE)]
 
 
-def _pretraining(size: Size, name: str, start: Start, seed: int, teacher: str) -> Job:
+def pretraining(size: Size, name: str, start: Start, seed: int, teacher: str, variant: str = '') -> Job:
+    """A start's training; of a ``variant`` of its config in folders of its own."""
+    folder = '_'.join(filter(None, [Path(start.config).name, variant]))
     options = _network(size) | {
         'train_dataloader.dataset.dataset.ann_file': f'meta/train_{size.unlabelled}_0.txt',
         'train_cfg.max_epochs': start.epochs,
         'param_scheduler.T_max': start.epochs,
         'randomness.seed': seed,
     }
-    if start.config.startswith(HINT):
-        options |= start.options | {
+    if not start.config.startswith(SELFSUP):
+        options |= {
             'model.teacher.pretrained': teacher,
             'model.feature_cache.views': size.views,
             # All seeds read the same views, so that each is computed once.
-            'model.feature_cache.folder': f'{WORK_DIR}/features/{Path(start.config).name}_{size.unlabelled}',
-        }
+            'model.feature_cache.folder': f'{WORK_DIR}/features/{folder}_{size.unlabelled}',
+        } | start.options
         if has_bfloat16():
             options['model.teacher.dtype'] = 'bfloat16'
     else:
         options['model.neck.in_channels'] = 8 * size.channels
-    work_dir = WORK_DIR / 'students' / f'{Path(start.config).name}_{size.channels}channels_seed{seed}'
+    work_dir = WORK_DIR / 'students' / f'{folder}_{size.channels}channels_seed{seed}'
     return Job(f'{name}, seed {seed}', f'{start.config}.py', work_dir, options)
 
 
-def _finetuning(size: Size, name: str, labels: int, rate: float, seed: int, student: Job | None, options: dict) -> Job:
+def finetuning(size: Size, name: str, labels: int, rate: float, seed: int, student: Job | None, options: dict) -> Job:
+    """A training with few labels, from a student or, with ``options`` of its initialisation, from scratch."""
     options = (
         options
         | _network(size)
@@ -155,9 +159,10 @@ def _finetuning(size: Size, name: str, labels: int, rate: float, seed: int, stud
     elif student is not None:
         config, origin, needs = f'{FINETUNE}_repfusion', f'from_{student.work_dir.name}', (student,)
         checkpoint = student.work_dir / f'epoch_{student.options["train_cfg.max_epochs"]}.pth'
-        prefix = 'student.backbone.' if student.config.startswith(HINT) else 'backbone.'
+        prefix = 'backbone.' if student.config.startswith(SELFSUP) else 'student.backbone.'
         options |= {'model.backbone.init_cfg.checkpoint': checkpoint, 'model.backbone.init_cfg.prefix': prefix}
-    work_dir = WORK_DIR / 'finetune' / f'{origin}_{size.channels}channels_{labels}labels_lr{rate:g}_seed{seed}'
+    settings = f'{size.channels}channels_{labels}labels_lr{rate:g}_{size.validation}_seed{seed}'
+    work_dir = WORK_DIR / 'finetune' / f'{origin}_{settings}'
     return Job(
         f'fine-tune, {name}, {labels:,} labels, lr {rate:g}, seed {seed}', f'{config}.py', work_dir, options, needs
     )
