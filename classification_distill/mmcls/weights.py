@@ -76,7 +76,7 @@ def load_checkpoint(path: str | Path, map_location='cpu', mmap: bool = False) ->
         CheckpointError: When it is damaged, or holds more than tensors and plain values.
 
     Examples:
-        >>> load_checkpoint('work_dirs/digits-hint/ddpm-r18_hint/epoch_100.pth')['meta']['epoch']
+        >>> load_checkpoint('work_dirs/ddpm-r18_hint/epoch_100.pth')['meta']['epoch']
         100
     """
     if not Path(path).is_file():

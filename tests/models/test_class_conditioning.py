@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 from PIL import Image
 from support import tiny_unet
 from timm.data import ImageNetInfo
@@ -152,6 +153,24 @@ def test_repfusion_trains_with_true_labels_through_the_hook(conditional_folder, 
     runner.train()
     runner.test()
     assert told == [TRAIN, VAL, TRAIN, VAL, TEST]
+
+
+def test_each_view_is_told_the_class_of_the_image_that_it_shows(conditional_folder):
+    model = MODELS.build(dict(
+        type='RepFusion',
+        teacher=dict(type='DiffusersTeacher', pretrained=conditional_folder, class_labels='true'),
+        backbone=dict(type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4, out_indices=(3, )),
+        timestep_policy=dict(type='ReinforcePolicy'),
+        task_head=dict(type='ViewAgreementHead'),
+        distill_loss=dict(type='HintLoss')))  # fmt: skip
+    model.teacher.class_conditioning.set_dataset_classes(['n01629819', 'n01443537', 'n01484850'])
+    seen = []
+    model.teacher.network.class_embedding.register_forward_pre_hook(lambda module, args: seen.append(args[0].tolist()))
+    model.loss(255 * torch.rand(3, 3, 8, 8), [DataSample().set_gt_label(label) for label in (0, 1, 2)])
+    image, view, next_image = seen
+    assert image == view
+    assert next_image == [*image[1:], image[0]]
+    assert len(set(image)) == 3
 
 
 def test_a_dry_run_tells_the_validations_classes(conditional_folder, tmp_path):

@@ -127,14 +127,16 @@ def test_agreement_does_not_see_what_the_timestep_adds_to_all_three():
 
 def test_views_are_of_the_image_and_of_the_one_after_it():
     images = torch.rand(4, 1, 1, 1).expand(4, 3, 16, 16) * torch.tensor([-1.0, 1, -1, 1])[:, None, None, None]
-    view, other = ViewAgreementHead(max_contrast=0.0).views(images)
+    (view, itself), (other, next_) = ViewAgreementHead(max_contrast=0.0).views(images)
+    assert itself.tolist() == [0, 1, 2, 3]
+    assert next_.tolist() == [1, 2, 3, 0]
     assert torch.allclose(view, images, atol=1e-5)
     assert torch.allclose(other, images.roll(-1, 0), atol=1e-5)
 
 
 def test_views_differ_from_image_to_image_and_stay_in_range():
     image = torch.rand(1, 3, 16, 16) * 2 - 1
-    view, _ = ViewAgreementHead().views(image.expand(6, -1, -1, -1))
+    (view, _), _ = ViewAgreementHead().views(image.expand(6, -1, -1, -1))
     assert view.abs().max() <= 1
     distances = torch.pdist(view.flatten(1))
     assert distances.min() > 0.1
@@ -154,11 +156,11 @@ def test_views_are_shifted_and_zoomed_up_to_their_limits():
     across = torch.linspace(-15, 15, 16).expand(64, 3, 16, 16) / 16  # a pixel's place, from -1 to 1
     inner = slice(6, 10)
     for image in (across, across.mT):
-        view, _ = ViewAgreementHead(**STILL | {'max_shift': 0.1}).views(image)
+        (view, _), _ = ViewAgreementHead(**STILL | {'max_shift': 0.1}).views(image)
         shifts = (view - image)[..., inner, inner].flatten(1)
         assert torch.allclose(shifts, shifts[:, :1], atol=1e-5)
         assert_spread(shifts[:, 0] / 2, 0.1)
-        view, _ = ViewAgreementHead(**STILL | {'max_scale': 0.15}).views(image)
+        (view, _), _ = ViewAgreementHead(**STILL | {'max_scale': 0.15}).views(image)
         zooms = (view / image)[..., inner, inner].flatten(1)
         assert torch.allclose(zooms, zooms[:, :1], atol=1e-4)
         assert_spread(zooms[:, 0] - 1, 0.15)
@@ -166,7 +168,7 @@ def test_views_are_shifted_and_zoomed_up_to_their_limits():
 
 def test_contrast_and_brightness_of_views_change_up_to_their_limit():
     image = torch.tensor([0.5, -0.5]).expand(64, 3, 2, 2)
-    view, _ = ViewAgreementHead(**STILL | {'max_contrast': 0.2}).views(image)
+    (view, _), _ = ViewAgreementHead(**STILL | {'max_contrast': 0.2}).views(image)
     assert_spread(view[:, 0, 0, 0] - view[:, 0, 0, 1] - 1, 0.2)
     assert_spread(view[:, 0, 0].mean(1), 0.2)
 
@@ -174,7 +176,7 @@ def test_contrast_and_brightness_of_views_change_up_to_their_limit():
 @pytest.mark.parametrize('flip', [True, False])
 def test_views_are_mirrored_only_where_allowed(flip):
     image = torch.linspace(-1, 1, 16).expand(32, 3, 16, 16)
-    view, _ = ViewAgreementHead(**STILL | {'flip': flip}).views(image)
+    (view, _), _ = ViewAgreementHead(**STILL | {'flip': flip}).views(image)
     mirrored = (view - image.flip(3)).abs().amax((1, 2, 3)) < 1e-4
     same = (view - image).abs().amax((1, 2, 3)) < 1e-4
     assert (mirrored | same).all()

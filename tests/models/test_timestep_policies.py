@@ -89,6 +89,10 @@ def test_policies_that_do_not_learn():
     assert decaying.num_drawn == 550
     decaying.set_progress(0.9)
     assert decaying.sample(images).t.max() < 100
+    loaded = DecayingPolicy(start=1000, stop=100, decay_until=0.5).eval()
+    assert loaded.sample(images).t.unique().tolist() == [500]
+    loaded.load_state_dict(decaying.state_dict())
+    assert loaded.sample(images).t.unique().tolist() == decaying.eval().sample(images).t.unique().tolist() == [50]
 
 
 def test_timesteps_can_be_listed():

@@ -10,13 +10,12 @@ import pytest
 import torch
 from mmcls import demo
 from mmcls.apis.jobs import Job, in_order
-from mmcls.demo import cifar10, factors, faces
+from mmcls.demo import cifar10, faces, factors
 from mmcls.demo.comparison import Comparison
 from mmcls.engine.launch import apply_cfg_options
 from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 from support import ROOT
-
 
 COMPARED = [name for name, part in demo.PARTS.items() if part.domain is not factors]
 

@@ -53,7 +53,7 @@ def distill(
 
     Args:
         images: Folder of images, at any depth.
-        teacher: Model of the hub, folder of a diffusers pipeline, or guided-diffusion checkpoint.
+        teacher: What ``load_teacher`` takes.
         student: Name of a model of timm or MMPretrain.
         out: Folder of the results. It gets the config (``distill.py``), the training (``distillation``), the published
             student (``student``), the report (``report.html``) and the commands that made them (``commands.sh``).

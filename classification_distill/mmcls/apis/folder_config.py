@@ -46,7 +46,7 @@ class Settings:
     epochs: int
     lr: float
     seed: int
-    image_size: int
+    image_size: int | None
     batch_size: int
     workers: int
     val: Path | None = None

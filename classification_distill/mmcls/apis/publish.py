@@ -81,7 +81,7 @@ def publish(
         RepFusionError: When the folder exists, or the checkpoint is not there, damaged, or holds no student.
 
     Examples:
-        >>> publish('work_dirs/digits-hint/ddpm-r18_hint/epoch_100.pth', 'student')
+        >>> publish('work_dirs/ddpm-r18_hint/epoch_100.pth', 'student')
         'student: ResNet_CIFAR, 120 tensors, weights of epoch 100, iteration 1500.'
     """
     checkpoint, folder = Path(checkpoint), Path(folder)

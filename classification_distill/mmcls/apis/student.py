@@ -186,9 +186,9 @@ def load_student(path: str | Path, config_file: str | None = None) -> Normalized
         RepFusionError: When there is no such file, it is damaged or holds more than data, or no student.
 
     Examples:
-        >>> student = load_student('work_dirs/digits-hint/ddpm-r18_hint/epoch_100.pth')
+        >>> student = load_student('work_dirs/ddpm-r18_hint/epoch_100.pth')
         >>> student.read(Image.open('digit.png'))[-1].shape
-        torch.Size([1, 128, 4, 4])
+        torch.Size([1, 128, 1, 1])
         >>> student.features(torch.rand(8, 3, 32, 32)).shape
         torch.Size([8, 128])
     """

@@ -24,6 +24,7 @@ class PublishedTeacher(nn.Module):
         self.sample_size = self.whole.sample_size
         self.num_timesteps = self.whole.num_timesteps
         self.class_conditioning = self.whole.class_conditioning
+        self.uses_timestep = self.whole.uses_timestep
 
     @torch.no_grad()
     def forward(

@@ -110,12 +110,12 @@ class FiniteLossHook(Hook):
             self._buffers = {name: buffer.clone() for name, buffer in self._model.named_buffers()}
 
     def _check(self, runner, model: nn.Module, args: tuple, kwargs: dict, outputs) -> None:
-        """See what the model returns in mode ``loss``, before the backward pass."""
+        """See what the model returns in mode ``loss``."""
         if kwargs.get('mode') != 'loss':
             return
         self._values = _flatten(outputs)
         total = torch.stack([value.float().sum() for value in self._values.values()]).sum()
-        self._is_bad = (~torch.isfinite(total)).float()  # a single transfer from the device
+        self._is_bad = (~torch.isfinite(total)).float()  # one value, whatever the number of losses
         if runner.distributed:
             all_reduce(self._is_bad, 'max')
         self._is_bad_here = self._is_bad

@@ -19,7 +19,7 @@ from .base import BaseDistiller
 
 @MODELS.register_module()
 class RepFusion(BaseDistiller):
-    """The classifier of "Diffusion Model as Representation Learner" (Yang and Wang, ICCV 2023).
+    """The distillation of "Diffusion Model as Representation Learner" (Yang and Wang, ICCV 2023).
 
     A training step: the policy draws a timestep for each image; the frozen teacher gives its features of the image at
     that timestep; the student's features, through the connectors, are pulled towards them; the task head, trained on
@@ -81,8 +81,7 @@ class RepFusion(BaseDistiller):
                 'model.data_preprocessor.batch_augments mixes images of several: drop one of the two.'
             )
         self.timestep_policy = _build_policy(timestep_policy, timesteps, self.teacher.sample_size[0])
-        reads_timestep = getattr(self.teacher, 'uses_timestep', True)  # a teacher of one's own need not say
-        if not reads_timestep and not isinstance(self.timestep_policy, FixedPolicy):
+        if not self.teacher.uses_timestep and not isinstance(self.timestep_policy, FixedPolicy):
             raise UnusableInputError(
                 f"The teacher's features are the same at every timestep, so that {type(self.timestep_policy).__name__} "
                 "has nothing to choose: set model.timestep_policy=dict(type='FixedPolicy', timestep=0)."
@@ -153,10 +152,10 @@ class RepFusion(BaseDistiller):
         losses = self.distill(self.extract_feat(inputs), targets, data_samples)
         if self.task_head is not None:
             labels = self._labels(data_samples)
-            views = [
-                self._standardize(self._features(view, sample.t, labels), sample.t, update_statistics=False)
-                for view in self.task_head.views(images)
-            ]
+            views = []
+            for view, shown in self.task_head.views(images):
+                seen = self._features(view, sample.t, None if labels is None else labels[shown])
+                views.append(self._standardize(seen, sample.t, update_statistics=False))
             task_loss = self.task_head.loss(targets, data_samples, views)
             if self.task_head.learns:
                 losses['loss_task'] = self.task_head.loss_weight * task_loss.mean()

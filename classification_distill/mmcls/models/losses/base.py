@@ -15,7 +15,7 @@ class BaseDistillLoss(nn.Module):
 
     #: What is compared: ``'features'`` or ``'logits'``.
     compares = 'features'
-    #: Whether global averages are compared; where nothing else needs maps, teacher features are standardised pooled.
+    #: Whether global averages are compared; where nothing else needs maps, the teacher gives averages.
     pooled = False
     #: Type of the connector where the config names none.
     connector = 'ConvConnector'
@@ -33,7 +33,7 @@ class BaseDistillLoss(nn.Module):
 
         Args:
             student_feature: ``(N, C, h, w)``; ``(N, C)`` where logits are compared.
-            teacher_feature: Likewise. Its height and width are the student's unless ``pooled``, its channels unless
+            teacher_feature: Likewise. The connector gives the student's its height and width, and its channels unless
                 the loss compares relations or projects both.
             indices: ``(N,)``, int64; only where ``needs_indices``.
         """

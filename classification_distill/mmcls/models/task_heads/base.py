@@ -22,15 +22,19 @@ class BaseTaskHead(nn.Module):
     learns = True
     #: Whether the constructor takes ``in_channels``, the channels of the teacher's features summed over the layers.
     needs_channels = True
-    #: Whether the head reads whole maps, which are then not pooled before they are standardised.
+    #: Whether the head reads whole maps, which the teacher then does not average.
     dense = False
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def views(self, images: Tensor) -> list[Tensor]:
-        """Further images ``(N, 3, H, W)`` in [-1, 1] whose features ``loss`` needs, at the same timesteps."""
+    def views(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Further images whose features ``loss`` needs, at the same timesteps.
+
+        Returns:
+            list: Images ``(N, 3, H, W)`` in [-1, 1], and which image of the batch each shows, ``(N,)``.
+        """
         return []
 
     def loss(

@@ -7,6 +7,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from ...datasets.samples import Samples
 from .base import BaseTaskHead, class_targets, pool, set_class_scores
 
 
@@ -41,9 +42,7 @@ class LeastSquaresHead(BaseTaskHead):
         return self._regress(self._inputs(features))
 
     @torch.no_grad()
-    def loss(
-        self, features: Sequence[Tensor], data_samples: list[DataSample], views: Sequence[Sequence[Tensor]] = ()
-    ) -> Tensor:
+    def loss(self, features: Sequence[Tensor], data_samples: Samples, views: Sequence[Sequence[Tensor]] = ()) -> Tensor:
         target = class_targets(data_samples, self, features[0].device)
         x = self._inputs(features)
         with torch.autocast(x.device.type, enabled=False):  # whose products are too coarse to be inverted
@@ -52,7 +51,7 @@ class LeastSquaresHead(BaseTaskHead):
                 self._update(x, target)
         return residual
 
-    def predict(self, features: Sequence[Tensor], data_samples: list[DataSample] | None) -> list[DataSample]:
+    def predict(self, features: Sequence[Tensor], data_samples: Samples | None) -> list[DataSample]:
         return set_class_scores(self(features), data_samples)
 
     def _inputs(self, features: Sequence[Tensor]) -> Tensor:

@@ -5,6 +5,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ...datasets.samples import Samples
 from .base import BaseTaskHead, class_targets, pool, set_class_scores
 
 
@@ -36,11 +37,9 @@ class PooledMLPHead(BaseTaskHead):
         """Class logits ``(N, num_classes)`` from teacher features ``(N, C, h, w)``, one a layer."""
         return self.mlp(pool(features))
 
-    def loss(
-        self, features: Sequence[Tensor], data_samples: list[DataSample], views: Sequence[Sequence[Tensor]] = ()
-    ) -> Tensor:
+    def loss(self, features: Sequence[Tensor], data_samples: Samples, views: Sequence[Sequence[Tensor]] = ()) -> Tensor:
         target = class_targets(data_samples, self, features[0].device)
         return F.cross_entropy(self(features).float(), target, reduction='none')
 
-    def predict(self, features: Sequence[Tensor], data_samples: list[DataSample] | None) -> list[DataSample]:
+    def predict(self, features: Sequence[Tensor], data_samples: Samples | None) -> list[DataSample]:
         return set_class_scores(self(features).float().softmax(1), data_samples)

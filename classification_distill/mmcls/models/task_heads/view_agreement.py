@@ -3,9 +3,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from ...datasets.samples import Samples
 from ..losses.base import check_batch
 from .base import BaseTaskHead, pool
 
@@ -38,7 +38,7 @@ class ViewAgreementHead(BaseTaskHead):
         self.max_scale = max_scale
         self.max_contrast = max_contrast
 
-    def views(self, images: Tensor) -> list[Tensor]:
+    def views(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         """An augmented view of each image, and of the image after it in the batch.
 
         Raises:
@@ -46,11 +46,10 @@ class ViewAgreementHead(BaseTaskHead):
         """
         check_batch(self, len(images), 2)
         with torch.autocast(images.device.type, enabled=False):  # under which the grids would be rounded
-            return [self._augment(images), self._augment(images.roll(-1, 0))]
+            shown = torch.arange(len(images), device=images.device)
+            return [(self._augment(images[rows]), rows) for rows in (shown, shown.roll(-1))]
 
-    def loss(
-        self, features: Sequence[Tensor], data_samples: list[DataSample], views: Sequence[Sequence[Tensor]] = ()
-    ) -> Tensor:
+    def loss(self, features: Sequence[Tensor], data_samples: Samples, views: Sequence[Sequence[Tensor]] = ()) -> Tensor:
         feature, view, other = (pool(each) for each in (features, *views))
         within = (feature - view).square().sum(1)
         between = (feature - other).square().sum(1)

@@ -31,7 +31,7 @@ class BaseTeacher(FrozenHolder):
         network: The denoising network, a diffusers model.
         scheduler: The diffusers scheduler of its diffusion process.
         layers: Names of the network's modules to read, as in ``network.named_modules()``. A layer that returns tokens
-            ``(N, h * w, C)`` is read as the map ``(N, C, h, w)``, h = w.
+            ``(N, h * w, C)`` is read as the map ``(N, C, h, w)``, h : w as of the input.
         image_scale: Pixels of the image along a pixel of the network's input.
         input_shape: Channels, height and width of the network's input, where its config does not say them.
         companions: Further frozen modules that ``encode`` and ``denoise`` use, by name.
@@ -74,7 +74,7 @@ class BaseTeacher(FrozenHolder):
         super().__init__()
         if noise not in NOISES:
             raise UnusableInputError(f'noise={noise!r} is none of {", ".join(map(repr, NOISES))}.')
-        size = network.config.get('sample_size') if input_shape is None else input_shape[1:]
+        size = getattr(network.config, 'sample_size', None) if input_shape is None else input_shape[1:]
         if size is None:
             raise UnusableInputError(
                 f"The pipeline's {type(network).__name__} does not say how large its images are: write sample_size, "

@@ -1,7 +1,9 @@
+import torch
 from mmpretrain.registry import MODELS
+from torch import Tensor
 
 from ...errors import UnusableInputError
-from .base import check_share
+from .base import TimestepSample, check_share
 from .uniform import UniformPolicy
 
 
@@ -23,7 +25,15 @@ class DecayingPolicy(UniformPolicy):
         if stop > self.num_drawn:
             raise UnusableInputError(f'stop={stop}: expected at most start, {self.num_drawn}; the range falls.')
         self.start, self.stop, self.decay_until = self.num_drawn, stop, decay_until
+        # A test of a checkpoint draws as the training's own validation did.
+        self.register_buffer('drawn', torch.tensor(self.num_drawn))
 
     def set_progress(self, progress: float) -> None:
         share = min(progress / self.decay_until, 1.0)
         self.num_drawn = round(self.start + (self.stop - self.start) * share)
+        self.drawn.fill_(self.num_drawn)
+
+    def sample(self, images: Tensor) -> TimestepSample:
+        if not self.training:
+            self.num_drawn = int(self.drawn)
+        return super().sample(images)
