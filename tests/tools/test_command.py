@@ -28,7 +28,7 @@ def test_commands_are_called_and_unknown_ones_refused(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         repfusion.main()
     assert stopped.value.code == 0
-    assert capsys.readouterr().out.startswith('usage: repfusion distill [-h] --teacher')
+    assert capsys.readouterr().out.startswith('usage: repfusion distill folder --teacher')
     monkeypatch.setattr(sys, 'argv', ['repfusion', 'distil'])
     with pytest.raises(SystemExit, match=r"There is no command 'distil'\.\n\nusage"):
         repfusion.main()
