@@ -102,7 +102,7 @@ def test_raw_rows_are_those_that_ran(comparison, tmp_path):
 
 def test_starts_may_lack_numbers_of_labels(comparison, tmp_path):
     more = {(*key[:1], 50, *key[2:]): job for key, job in comparison.jobs.items() if key[0].startswith('scratch')}
-    sparse = replace(comparison, jobs=comparison.jobs | more, recipe='REINFORCE')
+    sparse = replace(comparison, jobs=comparison.jobs | more, highlighted='REINFORCE')
     assert sparse.starts_with(50) == ['scratch, one', 'scratch, other']
     text = demo_report.write([sparse], tmp_path, 'sparse')
     assert '| REINFORCE | 7.8 (0.8) at 0.2 |  | 200 | 30 |' in text

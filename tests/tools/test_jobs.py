@@ -108,7 +108,7 @@ def test_a_job_of_other_settings_is_not_resumed(script, tmp_path):
     job = script('run', 'for name in ("epoch_1.pth", "timestep_histogram.jsonl"): pathlib.Path("../run", name).touch()')
     run_jobs([job], 1)
     (tmp_path / 'classification_distill/run').unlink()
-    only = 'assert {path.name for path in pathlib.Path("../run").iterdir()} == {"recipe.json", "run.log"}'
+    only = 'assert {path.name for path in pathlib.Path("../run").iterdir()} == {"inputs.json", "run.log"}'
     other = script('run', only)
     assert not other.done
     run_jobs([other], 1)

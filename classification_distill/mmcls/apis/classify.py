@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import UnusableInputError
 from ..files import write_text, written_whole
 from ..weights import load_checkpoint
-from .classify_config import CONFIG, LISTS, SCRATCH, STUDENT, WEIGHTS, Recipe, config_text
+from .classify_config import CONFIG, LISTS, SCRATCH, STUDENT, WEIGHTS, Tuning, config_text
 from .jobs import Job, run_jobs, runs_at_a_time
 from .labelled_images import split_images
 from .onnx_export import ExportError, write_onnx
@@ -116,14 +116,14 @@ def classify(
     classes, *parts = split_images(images, val and Path(val).resolve(), val_share, out)
     splits = dict(zip(LISTS, parts, strict=True))
     steps = iterations or max(FEWEST, PASSES * len(splits['train'].entries) // batch_size)
-    recipe = Recipe(out, size, batch_size, steps, list(rates), scratch)
+    tuning = Tuning(out, size, batch_size, steps, list(rates), scratch)
     trained = {'init_cfg': {'type': 'Pretrained', 'checkpoint': str(out / STUDENT)}}
     starts = {CONFIG: settings | trained} | ({SCRATCH: settings} if scratch else {})
     neck = training['model'].get('neck')
-    configs = {name: config_text(recipe, start, network, neck, classes, splits) for name, start in starts.items()}
+    configs = {name: config_text(tuning, start, network, neck, classes, splits) for name, start in starts.items()}
     _write(out, configs | {LISTS[name]: split.annotations(classes) for name, split in splits.items()}, backbone)
     if not (out / RESULT).is_file():
-        jobs = _plan(recipe)
+        jobs = _plan(tuning)
         print(f'trainings: {len(jobs)}, of {steps:,} steps, {runs_at_a_time()} at a time', flush=True)
         run_jobs(list(jobs.values()), runs_at_a_time())
         _finish(out, jobs, classes, size)
@@ -163,18 +163,18 @@ def _write(out: Path, files: dict[str, str], backbone: nn.Module) -> None:
         torch.save({'state_dict': weights}, partial)
 
 
-def _plan(recipe: Recipe) -> dict[tuple[str, float], Job]:
+def _plan(tuning: Tuning) -> dict[tuple[str, float], Job]:
     """The training of each start at each learning rate."""
-    configs = {'student': CONFIG} | ({'scratch': SCRATCH} if recipe.scratch else {})
+    configs = {'student': CONFIG} | ({'scratch': SCRATCH} if tuning.scratch else {})
     return {
         (start, rate): Job(
             f'{start}, learning rate {rate:g}',
-            str(recipe.out / name),
-            recipe.out / 'trainings' / f'{start}_lr{rate:g}',
+            str(tuning.out / name),
+            tuning.out / 'trainings' / f'{start}_lr{rate:g}',
             {'optim_wrapper.optimizer.lr': rate},
         )
         for start, name in configs.items()
-        for rate in recipe.rates
+        for rate in tuning.rates
     }
 
 

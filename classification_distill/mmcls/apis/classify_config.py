@@ -17,7 +17,7 @@ LISTS = {'train': 'train.json', 'val': 'val.json'}
 
 
 @dataclass
-class Recipe:
+class Tuning:
     """How a classifier is trained.
 
     Attributes:
@@ -38,7 +38,7 @@ class Recipe:
 
 
 def config_text(
-    recipe: Recipe,
+    tuning: Tuning,
     backbone: dict,
     student: NormalizedStudent,
     neck: Mapping | None,
@@ -48,7 +48,7 @@ def config_text(
     """The config as a person reads it.
 
     Args:
-        recipe: How it is trained.
+        tuning: How it is trained.
         backbone: Config of the backbone, with the ``init_cfg`` of its start.
         student: The student, for its channels and its images.
         neck: Config of the neck of the student's distillation.
@@ -57,18 +57,18 @@ def config_text(
     """
     tokens = neck and type_name(neck) == 'TokenMaps'  # which has no weights; of others the averages do without
     pooling = {'type': 'GlobalAveragePooling'}
-    head = {'type': 'LinearClsHead', 'num_classes': len(classes), 'in_channels': _channels(student, recipe.image_size)}
-    size = recipe.image_size
+    head = {'type': 'LinearClsHead', 'num_classes': len(classes), 'in_channels': _channels(student, tuning.image_size)}
+    size = tuning.image_size
     images = {
         name: f"dict(\n    type='BaseDataset', data_root={str(split.root)!r},\n"
-        f'    ann_file={str(recipe.out / LISTS[name])!r}, pipeline=pipeline)'
+        f'    ann_file={str(tuning.out / LISTS[name])!r}, pipeline=pipeline)'
         for name, split in splits.items()
     }
-    rates = ', '.join(map(str, recipe.rates))
+    rates = ', '.join(map(str, tuning.rates))
     mean, std = student.mean.flatten().tolist(), student.std.flatten().tolist()
-    return f"""# Written by tools/classify.py, for the learning rates {rates}{' and scratch' if recipe.scratch else ''}.
+    return f"""# Written by tools/classify.py, for the learning rates {rates}{' and scratch' if tuning.scratch else ''}.
 # It trains again by, in {TREE}:
-# bash tools/dist_train.sh {recipe.out / CONFIG} 1 --work-dir FOLDER --cfg-options optim_wrapper.optimizer.lr=RATE
+# bash tools/dist_train.sh {tuning.out / CONFIG} 1 --work-dir FOLDER --cfg-options optim_wrapper.optimizer.lr=RATE
 _base_ = {str(TREE / 'configs/_base_/iter_runtime.py')!r}
 
 model = dict(
@@ -92,9 +92,9 @@ pipeline = [
     dict(type='PackInputs')]
 train_images = {images['train']}
 val_images = {images['val']}
-decoded = {str(recipe.out / 'decoded')!r}
+decoded = {str(tuning.out / 'decoded')!r}
 train_dataloader = dict(
-    batch_size={recipe.batch_size},
+    batch_size={tuning.batch_size},
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     collate_fn=dict(type='whole_batch'),
@@ -112,13 +112,13 @@ test_dataloader = dict(
 test_cfg = dict()
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_iters={recipe.iterations}, val_interval={recipe.iterations})
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr={recipe.rates[0]}, weight_decay=0.05))
+train_cfg = dict(max_iters={tuning.iterations}, val_interval={tuning.iterations})
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr={tuning.rates[0]}, weight_decay=0.05))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end={recipe.iterations // 10}),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin={recipe.iterations // 10}, end={recipe.iterations}),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end={tuning.iterations // 10}),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin={tuning.iterations // 10}, end={tuning.iterations}),
 ]
-default_hooks = dict(checkpoint=dict(interval={max(1, recipe.iterations // 3)}, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(interval={max(1, tuning.iterations // 3)}, max_keep_ckpts=1))
 """
 
 

@@ -64,22 +64,22 @@ class Job:
         return ['--cfg-options', *options] if options else []
 
     @property
-    def recipe(self) -> dict:
+    def inputs(self) -> dict:
         """What the result depends on: the command, the whole config, the code, and the same of the jobs it needs."""
         return {
             'command': self.command,
             'config': _config_text(ROOT / self.tree / self.config),
             'code': _code_digest(),
-            'needs': [job.recipe for job in self.needs],
+            'needs': [job.inputs for job in self.needs],
         }
 
     @property
     def done(self) -> bool:
         path = self.work_dir / 'done.json'
-        return path.is_file() and json.loads(path.read_text()) == self.recipe
+        return path.is_file() and json.loads(path.read_text()) == self.inputs
 
     def mark_done(self) -> None:
-        write_text(self.work_dir / 'done.json', json.dumps(self.recipe))
+        write_text(self.work_dir / 'done.json', json.dumps(self.inputs))
 
     def metric(self, key: str) -> float | None:
         """The last value of ``key`` that the run logged, before or after it was resumed; None where it logged none."""
@@ -221,11 +221,11 @@ def _check_needs(waiting: list[Job]) -> None:
 
 
 def _start(job: Job) -> BaseProcess:
-    recipe = job.work_dir / 'recipe.json'
-    if recipe.is_file() and json.loads(recipe.read_text()) != job.recipe:
+    inputs = job.work_dir / 'inputs.json'
+    if inputs.is_file() and json.loads(inputs.read_text()) != job.inputs:
         shutil.rmtree(job.work_dir)  # of other settings or code: nothing of it is to be resumed, or read
     job.work_dir.mkdir(parents=True, exist_ok=True)
-    write_text(recipe, json.dumps(job.recipe))
+    write_text(inputs, json.dumps(job.inputs))
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['mmcls'])
     # Read when torch is imported: small processes with several threads each are up to ten times slower.

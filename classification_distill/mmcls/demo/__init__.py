@@ -107,5 +107,5 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
     yield report.write(comparisons, domain.WORK_DIR, name)
     if domain is cifar10:
         yield linear.write(comparisons[0], settings.teacher, domain.WORK_DIR, name)
-    if comparisons[0].recipe:
+    if comparisons[0].highlighted:
         yield f'Predictions: {pictures.compare(comparisons[0], domain.WORK_DIR / f"predictions_{name}.png")}'

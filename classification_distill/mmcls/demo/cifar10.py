@@ -110,7 +110,7 @@ def plan(part: Part) -> list[Comparison]:
             if labels < size.unlabelled or start.with_all_labels:
                 student = pretraining(size, name, start, seed, part.teacher)
                 jobs[name, labels, rate, seed] = finetuning(size, name, labels, rate, seed, student, {})
-    return [Comparison('accuracy, %', 'accuracy/top1', jobs, f'iter_{size.iterations}.pth', recipe=RECIPE)]
+    return [Comparison('accuracy, %', 'accuracy/top1', jobs, f'iter_{size.iterations}.pth', highlighted=RECIPE)]
 
 
 def pretraining(size: Size, name: str, start: Start, seed: int, teacher: str, variant: str = '') -> Job:

@@ -36,7 +36,7 @@ class Comparison:
         checkpoint: Name of the file that each run ends with.
         factor: From the logged metric to the unit in ``title``.
         higher_is_better: Whether a higher metric is better.
-        recipe: The start that is compared with all others, too.
+        highlighted: The start that is compared with all others, too.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Comparison:
     checkpoint: str
     factor: float = 1
     higher_is_better: bool = True
-    recipe: str | None = None
+    highlighted: str | None = None
 
     @property
     def pairs(self) -> list[tuple[str, int]]:

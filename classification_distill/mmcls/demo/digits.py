@@ -58,7 +58,7 @@ class Part:
         num_seeds: Seeds of labels, distillation and fine-tuning.
         epochs: Epochs of each distillation.
         rates: Learning rates of fine-tuning to choose from.
-        recipe: The start that is compared with all others, too.
+        highlighted: The start that is compared with all others, too.
     """
 
     starts: dict[str, tuple[str, dict]]
@@ -66,11 +66,11 @@ class Part:
     num_seeds: int = 5
     epochs: int = 100
     rates: tuple[float, ...] = RATES
-    recipe: str | None = None
+    highlighted: str | None = None
 
 
-QUICK = Part({'REINFORCE': _WITHOUT_LABELS['REINFORCE']}, (20,), rates=LOW_RATES, recipe='REINFORCE')
-FEW = Part(_WITHOUT_LABELS, (10, 20, 100), rates=LOW_RATES, recipe='REINFORCE')
+QUICK = Part({'REINFORCE': _WITHOUT_LABELS['REINFORCE']}, (20,), rates=LOW_RATES, highlighted='REINFORCE')
+FEW = Part(_WITHOUT_LABELS, (10, 20, 100), rates=LOW_RATES, highlighted='REINFORCE')
 FULL = Part(_POLICIES | _FEATURES, (50, 100, 1000))
 LOSSES = Part(_LOSSES, (100,), epochs=30)
 REWARDS = Part(_REWARDS, (50, 100))
@@ -86,7 +86,7 @@ def plan(part: Part) -> list[Comparison]:
             student = _distillation(start, config, options, part.epochs, seed)
             jobs[start, labels, rate, seed] = _finetuning(start, labels, rate, seed, student, {})
     title = 'accuracy on digits, %'
-    return [Comparison(title, 'accuracy/top1', jobs, f'iter_{ITERATIONS}.pth', recipe=part.recipe)]
+    return [Comparison(title, 'accuracy/top1', jobs, f'iter_{ITERATIONS}.pth', highlighted=part.highlighted)]
 
 
 def _distillation(start: str, config: str, options: dict, epochs: int, seed: int) -> Job:

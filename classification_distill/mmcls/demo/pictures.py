@@ -46,10 +46,10 @@ def classify(test: Test, count: int) -> tuple[np.ndarray, list[str], list[str]]:
 
 
 def compare(comparison: Comparison, path: Path) -> Path:
-    """Draw what the strongest scratch and the recipe say with the fewest labels, over all seeds."""
+    """Draw what the strongest scratch and the highlighted start say with the fewest labels, over all seeds."""
     MMLogger.get_instance('demo', log_level='WARNING')  # loading a checkpoint is no news
     labels = comparison.label_counts[0]
-    starts = (comparison.strongest_scratch(labels), comparison.recipe)
+    starts = (comparison.strongest_scratch(labels), comparison.highlighted)
     draw_side_by_side(
         {
             f'{start}, {labels:,} labels': [comparison.tests[start, labels, seed] for seed in comparison.seeds]

@@ -111,14 +111,16 @@ def _mean_metric(runs: list[Job], key: str, factor: float = 1) -> str:
 
 
 def _sentence(comparison: Comparison, labels: int) -> str:
-    """Every other start against the strongest scratch, and the recipe against the others."""
-    scratch, recipe = comparison.strongest_scratch(labels), comparison.recipe
+    """Every other start against the strongest scratch, and the highlighted one against the others."""
+    scratch, highlighted = comparison.strongest_scratch(labels), comparison.highlighted
     others = [start for start in comparison.starts_with(labels) if start not in comparison.scratches]
     verdicts = [f'{start} {_verdict(comparison, start, scratch, labels)}' for start in others]
     text = f'With {labels:,} labels, against {scratch} (the best on validation images): {"; ".join(verdicts)}.'
-    if recipe in others and len(others) > 1:
-        verdicts = [f'{other} {_verdict(comparison, recipe, other, labels)}' for other in others if other != recipe]
-        text += f' {recipe} against {"; against ".join(verdicts)}.'
+    if highlighted in others and len(others) > 1:
+        verdicts = [
+            f'{other} {_verdict(comparison, highlighted, other, labels)}' for other in others if other != highlighted
+        ]
+        text += f' {highlighted} against {"; against ".join(verdicts)}.'
     return text
 
 
@@ -160,7 +162,7 @@ def _draw(comparisons: list[Comparison], path: Path) -> None:
 
 
 def _draw_starts(panel: Axes, comparison: Comparison) -> None:
-    """Mean and standard error of each start; scratches are gray, the recipe is bold."""
+    """Mean and standard error of each start; scratches are gray, the highlighted one is bold."""
     colors = cycle(colormaps['tab10'].colors)
     for start in comparison.starts:
         counts = [labels for labels in comparison.label_counts if (start, labels) in comparison.pairs]
@@ -168,7 +170,7 @@ def _draw_starts(panel: Axes, comparison: Comparison) -> None:
         style = {'color': 'gray' if start in comparison.scratches else next(colors), 'label': start}
         if start in comparison.scratches:
             style['linestyle'] = ('--', ':')[comparison.scratches.index(start)]
-        if start == comparison.recipe:
+        if start == comparison.highlighted:
             style['linewidth'] = 3
         errors = [stdev(each) / len(each) ** 0.5 for each in values]
         panel.errorbar(counts, [mean(each) for each in values], errors, marker='o', capsize=3, **style)
