@@ -93,7 +93,8 @@ class ChannelsLastGroupNorm(nn.Module):
 def compile_blocks(network: nn.Module, layers: Sequence[str]) -> None:
     """Compile, in place and for channels-last maps, the largest modules that hold none of ``layers``.
 
-    Single operations are left as they are.
+    Group norms become ones that the compiler can fuse; other single operations are left as they are. Torch's limit of
+    versions of a compiled function is raised as far as the blocks need.
     """
     network.to(memory_format=torch.channels_last)
     for parent in [*network.modules()]:

@@ -1,6 +1,7 @@
 """Text-to-image models, U-Nets and transformers, of DDPMs and of flow matching, given the empty prompt."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from mmengine.logging import MMLogger
@@ -111,7 +112,7 @@ class TextToImageTeacher(BaseTeacher):
             _check_latents(autoencoder or pretrained, channels, encoder)
             encoder.decoder = nn.Identity()  # AutoencoderKLQwenImage counts its layers when it encodes
             companions['autoencoder'] = encoder
-        self._load = lambda: self._read_weights(source, part)
+        self._load = cache(lambda: self._read_weights(source, part))  # once, whoever needs them first
         super().__init__(
             network,
             pipeline.scheduler,
