@@ -157,6 +157,7 @@ def _draw(comparisons: list[Comparison], path: Path) -> None:
     for comparison, (panel, policy) in zip(comparisons, rows, strict=True):
         _draw_starts(panel, comparison)
         _draw_policy(policy, _histograms(comparison))
+    figure.legend(*rows[0, 0].get_legend_handles_labels(), loc='outside lower left', ncols=3, fontsize=8)
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=100)
 
@@ -178,7 +179,6 @@ def _draw_starts(panel: Axes, comparison: Comparison) -> None:
     panel.set_xticks(comparison.label_counts, [f'{labels:,}' for labels in comparison.label_counts])
     panel.minorticks_off()
     panel.grid(alpha=0.3)
-    panel.legend(fontsize=8)
 
 
 def _draw_policy(panel: Axes, histograms: list[Path]) -> None:
