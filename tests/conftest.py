@@ -18,6 +18,8 @@ def pytest_collection_modifyitems(items) -> None:
 def _fresh():
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
+    yield
+    init_default_scope('mmpretrain')  # for the next module's own fixtures, which come before this one
 
 
 @pytest.fixture(scope='session')

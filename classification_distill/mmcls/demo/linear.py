@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -68,7 +69,7 @@ class Splits:
         return 100 * model.score(features[judged].numpy(), self.labels[judged].numpy())
 
 
-def _config(job: Job):
+def _config(job: Job) -> Config:
     with chdir(ROOT / job.tree):
         config = prepare_config(job.config, job.cfg_options[1:])
     init_default_scope(config.default_scope)
@@ -146,6 +147,7 @@ def _read_teacher(comparison: Comparison, source: str, splits: Splits) -> tuple[
                 scores = [splits.accuracy(features, splits.labelled[pair], splits.val) for pair in choosing]
                 best = max(best, (mean(scores), layer, t, features), key=lambda row: row[0])
         _, layer, t, features = best
+        teacher = load_teacher(source, [layer], noise='forward').to(DEVICE)  # what comes after it is left out
         tested = _teacher_features(teacher, splits, slice(seen, None), t, bar)[layer]
     features = torch.cat([features, tested])
     rows = []

@@ -81,7 +81,8 @@ class RepFusion(BaseDistiller):
                 'model.data_preprocessor.batch_augments mixes images of several: drop one of the two.'
             )
         self.timestep_policy = _build_policy(timestep_policy, timesteps, self.teacher.sample_size[0])
-        if not self.teacher.uses_timestep and not isinstance(self.timestep_policy, FixedPolicy):
+        reads_timestep = getattr(self.teacher, 'uses_timestep', True)  # a teacher of one's own is no BaseTeacher
+        if not reads_timestep and not isinstance(self.timestep_policy, FixedPolicy):
             raise UnusableInputError(
                 f"The teacher's features are the same at every timestep, so that {type(self.timestep_policy).__name__} "
                 "has nothing to choose: set model.timestep_policy=dict(type='FixedPolicy', timestep=0)."
