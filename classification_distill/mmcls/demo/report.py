@@ -18,6 +18,7 @@ from ..files import write_text
 from ..visualization.timesteps import draw_through_training, read_histogram, shares_of
 from .comparison import NUM_TUNING_SEEDS, Comparison
 
+SCRATCH_STYLES = (('silver', '--'), ('dimgray', ':'))  # of the library's initialisation and of torch's
 ROW = ('task', 'start', 'labels', 'learning_rate', 'seed', 'validation', 'test')
 
 
@@ -168,13 +169,15 @@ def _draw_starts(panel: Axes, comparison: Comparison) -> None:
     for start in comparison.starts:
         counts = [labels for labels in comparison.label_counts if (start, labels) in comparison.pairs]
         values = [comparison.values(start, labels) for labels in counts]
-        style = {'color': 'gray' if start in comparison.scratches else next(colors), 'label': start}
         if start in comparison.scratches:
-            style['linestyle'] = ('--', ':')[comparison.scratches.index(start)]
+            color, line = SCRATCH_STYLES[comparison.scratches.index(start)]
+            style = {'color': color, 'linestyle': line}
+        else:
+            style = {'color': next(colors)}
         if start == comparison.highlighted:
             style['linewidth'] = 3
         errors = [stdev(each) / len(each) ** 0.5 for each in values]
-        panel.errorbar(counts, [mean(each) for each in values], errors, marker='o', capsize=3, **style)
+        panel.errorbar(counts, [mean(each) for each in values], errors, marker='o', capsize=3, label=start, **style)
     panel.set(xscale='log', xlabel='labels', ylabel=comparison.title)
     panel.set_xticks(comparison.label_counts, [f'{labels:,}' for labels in comparison.label_counts])
     panel.minorticks_off()
