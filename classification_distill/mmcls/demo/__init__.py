@@ -60,7 +60,7 @@ PARTS = {
         factors,
         cifar10.Part(),
         'How the recipe was found: one factor of the distillation on CIFAR-10 at a time, with 250 labels, on '
-        'validation images: an hour and a half on 2 cores.',
+        'validation images: some hours on 2 cores.',
     ),
     'faces': Part(faces, faces.QUICK, 'Face parsing and landmarks with 20 drawn faces: some hours on 2 cores.'),
     'faces full': Part(faces, faces.FULL, 'Face parsing and landmarks, 10 to 900 faces: days on 2 cores.'),
