@@ -1,7 +1,5 @@
 """How the recipe was found: one factor of a distillation on CIFAR-10 at a time, judged by validation images alone."""
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,9 +7,9 @@ from itertools import product
 from statistics import mean, stdev
 
 from ..apis.jobs import Job, in_order, run_jobs, runs_at_a_time
-from ..files import write_text
 from . import cifar10
 from .cifar10 import CPU, HINT, WORK_DIR, Part, Start
+from .report import write_rows
 
 DATA_SCRIPT = cifar10.DATA_SCRIPT
 LABELS, NUM_SEEDS, RATES = 250, 3, cifar10.RATES
@@ -49,9 +47,7 @@ def study(part: Part) -> Iterator[str]:
     runs = plan(part)
     run_jobs(in_order(list(runs.values())), runs_at_a_time())
     path = WORK_DIR / 'rows_factors.csv'
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows([ROW, *((*key, job.metric(METRIC)) for key, job in runs.items())])
-    write_text(path, text.getvalue())
+    write_rows(path, ROW, ((*key, job.metric(METRIC)) for key, job in runs.items()))
     yield f'{describe(runs)}\n\nRows: {path}'
 
 

@@ -1,7 +1,5 @@
 """What a linear classifier tells from each start's features, and from those of the diffusion model itself."""
 
-import csv
-import io
 from collections.abc import Iterator
 from contextlib import chdir
 from itertools import product
@@ -23,11 +21,11 @@ from ..apis.teacher import load_teacher
 from ..configs import ROOT
 from ..engine import prepare_config
 from ..engine.representation import linear_classifier
-from ..files import write_text
 from ..models.images import to_pixels
 from ..models.teachers import BaseTeacher
 from ..progress import ProgressBar
 from .comparison import NUM_TUNING_SEEDS, Comparison
+from .report import write_rows
 
 TIMESTEPS = (20, 60, 120)  # of 1,000, at which the teacher is read
 BATCH = 250
@@ -99,9 +97,7 @@ def write(comparison: Comparison, teacher: str, folder: Path, name: str) -> str:
     splits = Splits(comparison)
     where, rows = _read_teacher(comparison, teacher, splits)
     rows += _read_students(comparison, splits)
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows([ROW, *rows])
-    write_text(folder / f'linear_{name}.csv', text.getvalue())
+    write_rows(folder / f'linear_{name}.csv', ROW, rows)
     counts = comparison.label_counts
     lines = [['start', *(f'{count:,} labels' for count in counts)], ['---'] * (len(counts) + 1)]
     for start in dict.fromkeys(start for start, *_ in rows):

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from statistics import mean, stdev
@@ -39,10 +39,15 @@ def write(comparisons: list[Comparison], folder: Path, name: str) -> str:
         paragraphs.insert(-len(comparisons[-1].label_counts), f'Figure: {figure}')
     text = '\n\n'.join(paragraphs)
     (folder / f'table_{name}.md').write_text(text + '\n')
-    rows = io.StringIO()
-    csv.writer(rows, lineterminator='\n').writerows([ROW, *(row for each in comparisons for row in _rows(each))])
-    write_text(folder / f'rows_{name}.csv', rows.getvalue())
+    write_rows(folder / f'rows_{name}.csv', ROW, (row for each in comparisons for row in _rows(each)))
     return f'\n{text}'
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Write raw rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows([header, *rows])
+    write_text(path, text.getvalue())
 
 
 def preview(comparisons: list[Comparison]) -> str:
