@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,12 @@ def _fresh():
     torch.manual_seed(0)
     yield
     init_default_scope('mmpretrain')  # for the next module's own fixtures, which come before this one
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _nothing_is_kept(tmp_path_factory):
+    """What is kept between runs is not found from before, and does not stay."""
+    os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('cache'))
 
 
 @pytest.fixture(scope='session')

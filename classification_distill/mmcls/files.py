@@ -35,6 +35,11 @@ def write_text(path: str | Path, text: str) -> None:
         partial.write_text(text)
 
 
+def cache_folder(name: str) -> Path:
+    """Where what can be made again is kept between runs: ``~/.cache/repfusion/<name>``, or in ``XDG_CACHE_HOME``."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'repfusion', name).expanduser()
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder, where there is one."""
     if path.is_dir():

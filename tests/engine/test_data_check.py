@@ -85,13 +85,18 @@ def test_configs_that_name_no_files():
 def test_the_tools_end_before_the_model_is_built(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT / 'classification_distill')
     (tmp_path / 'model.pth').touch()
-    missing = [f'{split}_dataloader.dataset.data_root={tmp_path / "digits"}' for split in ('train', 'val', 'test')]
-    options = ['--work-dir', tmp_path / 'run', '--cfg-options', *missing, 'model.type=NotBuilt']
+    options = [
+        '--work-dir',
+        tmp_path / 'run',
+        '--cfg-options',
+        f'data_root={tmp_path / "digits"}',
+        'model.type=NotBuilt',
+    ]
     for split, *arguments in (('train',), ('test', tmp_path / 'model.pth')):
         config = 'configs/baseline/r18_b64_digits_finetune.py'
         code, output = run_tool(f'{split}.py', config, *arguments, *options)
         assert code == 1
-        assert f"{split}_dataloader.dataset.data_root='{tmp_path / 'digits'}' is not there" in output
+        assert f"{split}_dataloader.dataset.dataset.data_root='{tmp_path / 'digits'}' is not there" in output
         assert 'python tools/prepare_data/digits.py' in output
     assert {path.name for path in tmp_path.glob('run/*')} <= {'train.lock'}  # no log
 

@@ -35,8 +35,7 @@ def distilled(tmp_path_factory):
 
 
 def dry_run(config, digits, pipeline, *options) -> tuple[int, str]:
-    splits = ['train'] if config.startswith('configs/teacher') else ['train', 'val']
-    data = [f'{split}_dataloader.dataset.data_root={digits}' for split in splits]
+    data = [f'data_root={digits}']
     if config == DISTILL:
         data.append(f'model.teacher.pretrained={pipeline}')
     return run_tool('train.py', config, '--dry-run', '--cfg-options', *data, *options)
@@ -75,7 +74,7 @@ def test_training_by_iterations(digits, distilled):
 @pytest.mark.parametrize(
     ('config', 'option', 'sentence'),
     [
-        (DISTILL, 'train_dataloader.dataset.data_root=/no/data', "data_root='/no/data' is not there"),
+        (DISTILL, 'train_dataloader.dataset.dataset.data_root=/no/data', "data_root='/no/data' is not there"),
         (FINETUNE, 'model.backbone.init_cfg.prefix=backbone.', "prefix='backbone.' matches nothing"),
         (
             DISTILL,
@@ -108,7 +107,7 @@ def test_what_it_finds(config, option, sentence, digits, pipeline_folder, distil
 
 
 def test_all_that_is_wrong_is_said_at_once(digits, pipeline_folder):
-    wrong = ['train_dataloader.dataset.data_root=/no/data', 'model.distill_loss.norm=l3']
+    wrong = ['train_dataloader.dataset.dataset.data_root=/no/data', 'model.distill_loss.norm=l3']
     code, output = dry_run(DISTILL, digits, pipeline_folder, *wrong)
     assert code == 1
     assert "data_root='/no/data'" in output

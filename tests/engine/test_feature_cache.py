@@ -17,7 +17,6 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from support import ROOT
 
-PIPELINE = [{'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}]
 IMAGES, BATCH = 48, 16
 
 
@@ -28,15 +27,9 @@ def config(digits, pipeline_folder, work_dir, epochs=3, **model) -> Config:
     config.model.backbone.update(base_channels=4, stem_channels=4)
     config.model.timestep_policy = {'type': 'FixedPolicy', 'timestep': 100}
     config.model.feature_cache = {'views': 2, 'folder': str(work_dir / 'cache')}
-    config.data_preprocessor = {
-        'type': 'BatchPreprocessor', 'augments': [{'type': 'BatchCrop', 'padding': 1}],
-        'mean': [127.5] * 3, 'std': [127.5] * 3, 'to_rgb': True,
-    }  # fmt: skip
-    dataset = config.train_dataloader.dataset.to_dict() | {'data_root': str(digits), 'pipeline': PIPELINE}
-    dataset['indices'] = IMAGES
-    held = {'type': 'ImagesInMemory', 'dataset': dataset, 'folder': str(work_dir / 'images')}
-    config.train_dataloader.update(batch_size=BATCH, collate_fn={'type': 'whole_batch'})
-    config.train_dataloader.dataset = held
+    config.train_dataloader.batch_size = BATCH
+    config.train_dataloader.dataset.indices = IMAGES
+    config.train_dataloader.dataset.dataset.data_root = str(digits)
     for name in ('val', 'test'):
         config.update({f'{name}_dataloader': None, f'{name}_cfg': None, f'{name}_evaluator': None})
     config.custom_hooks, config.visualizer.vis_backends = [], []

@@ -12,6 +12,8 @@ from mmcls.engine.representation import effective_rank, linear_probe, nearest_ne
 from PIL import Image
 from support import ROOT
 
+CONFIG = 'configs/digits-hint/ddpm-r18_hint.py'
+
 
 def clusters(distance: float, count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
@@ -84,10 +86,10 @@ def test_a_training_measures_its_student_and_trains_as_without(digits, pipeline_
         ),
         ('without', []),
     ):
-        config = prepare_config('configs/digits-hint/ddpm-r18_hint.py', {}, work_dir=str(tmp_path / name))
+        config = prepare_config(CONFIG, {'data_root': str(digits)}, work_dir=str(tmp_path / name))
         config.model.teacher.update(pretrained=pipeline_folder, noise='forward')
         config.model.backbone.update(base_channels=4, stem_channels=4)
-        config.train_dataloader.dataset.update(data_root=str(digits), indices=128)
+        config.train_dataloader.dataset.indices = 128
         config.train_cfg = {'by_epoch': True, 'max_epochs': 3}
         config.custom_hooks = hooks
         for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg'):
@@ -112,11 +114,11 @@ def test_a_training_measures_its_student_and_trains_as_without(digits, pipeline_
 
 def test_the_validation_split_measures_where_no_folder_is_given(digits, pipeline_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT / 'classification_distill')
-    config = prepare_config('configs/digits-hint/ddpm-r18_hint.py', {}, work_dir=str(tmp_path))
+    config = prepare_config(CONFIG, {'data_root': str(digits)}, work_dir=str(tmp_path))
     config.model.teacher.pretrained = pipeline_folder
     config.model.backbone.update(base_channels=4, stem_channels=4)
     for split in ('train', 'val'):
-        config[f'{split}_dataloader'].dataset.update(data_root=str(digits), indices=128)
+        config[f'{split}_dataloader'].dataset.indices = 128
     config.train_cfg = {'by_epoch': True, 'max_epochs': 1}
     config.custom_hooks = [{'type': 'StudentQualityHook'}]
     train(config)

@@ -3,7 +3,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from runs import DISTILL, Run, train, train_in_two
+from runs import FROM_FILES, IN_MEMORY, Run, train, train_in_two
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +26,9 @@ def options(digits, pipeline_folder) -> list[str]:
         'model.backbone.base_channels=4',
         'model.backbone.stem_channels=4',
         f'model.teacher.pretrained={pipeline_folder}',
-        f'train_dataloader.dataset.data_root={digits}',
         'train_dataloader.dataset.indices=96',
         'train_dataloader.batch_size=16',
-        f'val_dataloader.dataset.data_root={digits}',
+        f'data_root={digits}',
         'val_dataloader.dataset.indices=16',
         'train_cfg.max_epochs=3',
         'train_cfg.val_interval=3',
@@ -44,7 +43,7 @@ def options(digits, pipeline_folder) -> list[str]:
 def whole(options, tmp_path_factory) -> Path:
     """The work directory of a run that nothing happened to."""
     work_dir = tmp_path_factory.mktemp('whole') / 'run'
-    train(DISTILL, work_dir, options)
+    train(FROM_FILES, work_dir, options)
     return work_dir
 
 
@@ -58,7 +57,7 @@ def options_of_two(options) -> list[str]:
 def whole_of_two(options_of_two, tmp_path_factory) -> Path:
     """The work directory of a run in two processes."""
     work_dir = tmp_path_factory.mktemp('whole_of_two') / 'run'
-    train_in_two(DISTILL, work_dir, options_of_two)
+    train_in_two(IN_MEMORY, work_dir, options_of_two)
     return work_dir
 
 

@@ -14,7 +14,8 @@ from typing import ClassVar
 import torch
 
 TREE = Path(__file__).resolve().parents[2] / 'classification_distill'
-DISTILL = 'configs/digits-hint/ddpm-r18_hint.py'
+FROM_FILES = str(Path(__file__).with_name('from_files.py'))  # decoded one by one, by workers where there are some
+IN_MEMORY = 'configs/digits-hint/ddpm-r18_hint.py'
 PRELOADED = ['mmcls', 'mmengine.runner', 'mmpretrain.datasets', 'mmpretrain.evaluation', 'mmpretrain.visualization']
 
 _context = multiprocessing.get_context('forkserver')

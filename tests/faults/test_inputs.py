@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmcls.models.teachers.pipelines import load_pipeline
-from runs import DISTILL, TREE, assert_same_weights, train
+from runs import FROM_FILES, IN_MEMORY, TREE, assert_same_weights, train
 
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune_repfusion.py'
 KD = 'configs/kd/r18-r18_kd_digits.py'
@@ -25,15 +25,15 @@ def test_a_damaged_image_is_named_and_the_run_goes_on_once_it_is_mended(options,
     name = (digits / 'meta' / 'train.txt').read_text().splitlines()[50].split()[0]
     image = tmp_path / 'digits' / 'images' / name
     content = image.read_bytes()
-    data = [f'train_dataloader.dataset.data_root={tmp_path / "digits"}', 'train_dataloader.num_workers=2']
+    data = [f'data_root={tmp_path / "digits"}', 'train_dataloader.num_workers=2']
     for damaged in (b'', b'no image'):
         image.write_bytes(damaged)
-        output = train(DISTILL, copied, options + data, '--resume', code=1)
+        output = train(FROM_FILES, copied, options + data, '--resume', code=1)
         assert f'SampleError: img_path={image} could not be loaded' in output
         assert 'Pin memory' not in output
         assert [path.name for path in copied.glob('*.pth*')] == ['epoch_2.pth']
     image.write_bytes(content)
-    train(DISTILL, copied, options + data, '--resume')
+    train(FROM_FILES, copied, options + data, '--resume')
     assert_same_weights(copied / 'epoch_3.pth', whole / 'epoch_3.pth')
 
 
@@ -54,7 +54,7 @@ def test_a_port_in_use_is_named(tmp_path):
         other.bind(('', 0))
         other.listen()
         port = str(other.getsockname()[1])
-        command = ['bash', 'tools/dist_train.sh', DISTILL, '1', '--work-dir', tmp_path / 'run']
+        command = ['bash', 'tools/dist_train.sh', IN_MEMORY, '1', '--work-dir', tmp_path / 'run']
         environment = os.environ | {'PYTHON': sys.executable, 'PORT': port}
         result = subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
@@ -98,16 +98,16 @@ def test_code_in_a_checkpoint_does_not_run(options, pipeline_folder, malicious, 
     student = [option for option in options if not option.startswith('model.teacher')] + ['model.head.in_channels=32']
     teacher = teacher_with(malicious, pipeline_folder)
     runs = {
-        f'load_from={str(malicious)!r}': (DISTILL, [*options, f'load_from={malicious}'], ()),
-        f'--resume {malicious}': (DISTILL, options, ('--resume', str(malicious))),
-        f'The checkpoint {work_dir / "epoch_1.pth"}': (DISTILL, options, ('--resume',)),
+        f'load_from={str(malicious)!r}': (FROM_FILES, [*options, f'load_from={malicious}'], ()),
+        f'--resume {malicious}': (FROM_FILES, options, ('--resume', str(malicious))),
+        f'The checkpoint {work_dir / "epoch_1.pth"}': (FROM_FILES, options, ('--resume',)),
         f'init_cfg.checkpoint={str(malicious)!r}': (
             FINETUNE,
             [*student, f'model.backbone.init_cfg.checkpoint={malicious}'],
             (),
         ),
         f'teacher.checkpoint={str(malicious)!r}': (KD, [*student, f'model.teacher.checkpoint={malicious}'], ()),
-        f'pipeline in {str(teacher)!r}': (DISTILL, [*options, f'model.teacher.pretrained={teacher}'], ()),
+        f'pipeline in {str(teacher)!r}': (FROM_FILES, [*options, f'model.teacher.pretrained={teacher}'], ()),
     }
     for named, (config, settings, arguments) in runs.items():
         output = train(config, work_dir, settings, *arguments, code=1)

@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 from mmcls.engine.stopping import EXIT_CODE, SECOND
-from runs import DISTILL, TREE, Run, assert_same_weights, fault, train, train_in_two, wait_for
+from runs import FROM_FILES, IN_MEMORY, TREE, Run, assert_same_weights, fault, train, train_in_two, wait_for
 
 FINETUNE = 'configs/baseline/r18_b64_digits_finetune.py'
 
@@ -25,12 +25,12 @@ def interrupted(work_dir):
 )  # within and at the end of an epoch
 def test_a_signal_saves_and_resuming_ends_in_the_same_weights(options, whole, tmp_path, name, iteration):
     work_dir = tmp_path / 'run'
-    output = train(DISTILL, work_dir, options + fault(name, iteration), code=EXIT_CODE)
+    output = train(FROM_FILES, work_dir, options + fault(name, iteration), code=EXIT_CODE)
     assert f'{"Ctrl-C" if name == "SIGINT" else name}: stopped after iteration {iteration};' in output
     assert 'Traceback' not in output
     assert interrupted(work_dir)['iter'] == iteration
     workers = ['train_dataloader.num_workers=2']  # draw what the main process would have drawn
-    train(DISTILL, work_dir, options + workers, '--resume')
+    train(FROM_FILES, work_dir, options + workers, '--resume')
     log = max(work_dir.glob('*/*.log')).read_text()
     logged = re.findall(r'Epoch\(train\) +\[(\d)\]\[(\d)/6\]', log)
     assert logged == [(str(i // 6 + 1), str(i % 6 + 1)) for i in range(iteration, 18)]
@@ -40,19 +40,19 @@ def test_a_signal_saves_and_resuming_ends_in_the_same_weights(options, whole, tm
 
 def test_a_signal_to_all_processes_of_a_run_with_workers(options, whole, tmp_path):
     work_dir = tmp_path / 'run'
-    run = Run(DISTILL, work_dir, [*options, *fault('wait', 8), 'train_dataloader.num_workers=2'])
+    run = Run(FROM_FILES, work_dir, [*options, *fault('wait', 8), 'train_dataloader.num_workers=2'])
     wait_for(work_dir / 'waits')
     os.killpg(run.process.pid, signal.SIGTERM)
     (work_dir / 'go').touch()
     assert run.end() == EXIT_CODE, run.output
     assert interrupted(work_dir)['iter'] == 8
-    train(DISTILL, work_dir, options, '--resume')
+    train(FROM_FILES, work_dir, options, '--resume')
     assert_same_weights(work_dir / 'epoch_3.pth', whole / 'epoch_3.pth')
 
 
 def test_a_second_ctrl_c_ends_the_run_at_once(options, tmp_path):
     work_dir = tmp_path / 'run'
-    run = Run(DISTILL, work_dir, [*options, *fault('wait', 8)])
+    run = Run(FROM_FILES, work_dir, [*options, *fault('wait', 8)])
     wait_for(work_dir / 'waits')
     for _ in range(2):
         os.kill(run.process.pid, signal.SIGINT)
@@ -65,15 +65,15 @@ def test_a_second_ctrl_c_ends_the_run_at_once(options, tmp_path):
 
 def test_a_signal_to_one_of_two_processes_stops_both(options_of_two, whole_of_two, tmp_path):
     work_dir = tmp_path / 'run'
-    train_in_two(DISTILL, work_dir, options_of_two + fault('SIGUSR1', 4, rank=1), code=EXIT_CODE)
+    train_in_two(IN_MEMORY, work_dir, options_of_two + fault('SIGUSR1', 4, rank=1), code=EXIT_CODE)
     assert interrupted(work_dir)['iter'] == 4
-    train_in_two(DISTILL, work_dir, options_of_two, '--resume')
+    train_in_two(IN_MEMORY, work_dir, options_of_two, '--resume')
     assert_same_weights(work_dir / 'epoch_2.pth', whole_of_two / 'epoch_2.pth')
 
 
 def test_a_signal_to_the_launcher_reaches_the_run(options, tmp_path):
     work_dir = tmp_path / 'run'
-    command = ['bash', 'tools/dist_train.sh', DISTILL, '1', '--work-dir', work_dir, '--cfg-options', *options]
+    command = ['bash', 'tools/dist_train.sh', IN_MEMORY, '1', '--work-dir', work_dir, '--cfg-options', *options]
     command += ['train_cfg.max_epochs=100']
     environment = os.environ | {'PYTHON': sys.executable}
     with (tmp_path / 'log').open('w') as log:
@@ -107,8 +107,8 @@ def test_an_iteration_based_run_stops_after_an_optimizer_step(options, tmp_path)
 
 def test_an_epoch_of_other_batches_begins_anew(options, tmp_path):
     work_dir = tmp_path / 'run'
-    train(DISTILL, work_dir, options + fault('SIGTERM', 8), code=EXIT_CODE)
-    output = train(DISTILL, work_dir, [*options, 'train_dataloader.batch_size=32'], '--resume')
+    train(FROM_FILES, work_dir, options + fault('SIGTERM', 8), code=EXIT_CODE)
+    output = train(FROM_FILES, work_dir, [*options, 'train_dataloader.batch_size=32'], '--resume')
     assert (
         'An epoch now has 3 batches of 32 images in 1 processes. The 8 iterations of the checkpoint are counted as 3, '
         'and epoch 2 begins anew: it was saved in one of 6 batches of 16 images in 1 processes.'
@@ -118,5 +118,5 @@ def test_an_epoch_of_other_batches_begins_anew(options, tmp_path):
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1', 'SIGINT'])
 def test_before_training_a_signal_ends_the_run_at_once(options, tmp_path, name):
-    train(DISTILL, tmp_path / 'run', options + fault(name, 0), code=85)  # as the docs have it
+    train(FROM_FILES, tmp_path / 'run', options + fault(name, 0), code=85)  # as the docs have it
     assert not list((tmp_path / 'run').glob('*.pth'))

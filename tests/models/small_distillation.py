@@ -16,12 +16,12 @@ def changed_by_a_resumed_step(teacher: dict, digits: Path, work_dir: Path) -> se
 
 
 def _distil(teacher: dict, digits: Path, work_dir: Path, iterations: int) -> dict:
-    config = prepare_config(CONFIG, {}, work_dir=str(work_dir), resume='auto')
+    config = prepare_config(CONFIG, {'data_root': str(digits)}, work_dir=str(work_dir), resume='auto')
     config.model.teacher = teacher
     config.model.backbone.update(base_channels=4, stem_channels=4)
     config.model.image_size = 32
     config.train_dataloader.update(batch_size=4)
-    config.train_dataloader.dataset.update(data_root=str(digits), indices=4 * iterations)
+    config.train_dataloader.dataset.indices = 4 * iterations
     config.train_cfg = {'by_epoch': False, 'max_iters': iterations}
     config.default_hooks.checkpoint = {'type': 'SafeCheckpointHook', 'by_epoch': False, 'interval': 1}
     config.custom_hooks = []

@@ -36,8 +36,8 @@ def distillation(digits, work_dir, batch_size, **model):
     config.model.backbone.update(base_channels=4, stem_channels=4)
     dataset = config.train_dataloader.dataset
     config.train_dataloader.update(batch_size=batch_size, drop_last=False)
-    dataset.update(data_root=str(digits), indices=160)
-    dataset.pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}]
+    dataset.indices, dataset.dataset.data_root = 160, str(digits)
+    config.data_preprocessor.augments = []
     config.train_cfg = {'by_epoch': True, 'max_epochs': 1}
     for name in ('val', 'test'):
         config.update({f'{name}_dataloader': None, f'{name}_cfg': None, f'{name}_evaluator': None})

@@ -23,8 +23,8 @@ CONFIG = """
 _base_ = '{tree}/configs/digits-hint/ddpm-r18_hint.py'
 custom_imports = dict(imports=['mmcls', 'several_nodes'])
 custom_hooks = [dict(type=hook) for hook in {hooks}]
-loading = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
-data = dict(data_root='{digits}', indices=320, pipeline=loading)
+data_preprocessor = dict(augments=[])
+data = dict(indices=320, dataset=dict(data_root='{digits}'))
 train_dataloader = val_dataloader = test_dataloader = dict(batch_size={batch_size}, num_workers=0, dataset=data)
 model = dict(
     teacher=dict(pretrained='{pipeline}'),
@@ -107,7 +107,7 @@ def test_a_test_job_on_a_partition_without_gpus(slurm, write_config, one_process
         GPUS='2',
         CPUS_PER_TASK='1',
         PY_ARGS=f'--out {tmp_path}/metrics.json --work-dir {tmp_path} '
-        '--cfg-options test_dataloader.dataset.ann_file=meta/val.txt',
+        '--cfg-options test_dataloader.dataset.dataset.ann_file=meta/val.txt',
     )
     checkpoint = one_process / 'epoch_12.pth'
     said = run('bash', 'tools/slurm_test.sh', 'cpu', 'test', write_config(2), checkpoint, env=env)

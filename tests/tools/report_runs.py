@@ -14,7 +14,7 @@ def write_runs(folder: Path, digits: Path, pipeline: str) -> None:
     """Train into ``folder``: ``<distill|scratch|distilled>_seed<0|1>``."""
     classes = f'classes = [{HOSTILE!r}, "$t$", *map(str, range(2, 10))]\n'
     data = ''.join(
-        f'{split}_dataloader = dict(dataset=dict(data_root={str(digits)!r}, metainfo=dict(classes=classes)))\n'
+        f'{split}_dataloader = dict(dataset=dict(dataset=dict(metainfo=dict(classes=classes))))\n'
         for split in ('train', 'val', 'test')
     )
     small = 'model = dict(backbone=dict(base_channels=4, stem_channels=4)'
@@ -29,6 +29,7 @@ def write_runs(folder: Path, digits: Path, pipeline: str) -> None:
         config.write_text(f'_base_ = {str(CONFIGS / base)!r}\n{classes}{data}{text}')
         for seed in SEEDS:
             options = [
+                f'data_root={digits}',
                 f'randomness.seed={seed}',
                 'default_hooks.logger.interval=1',
                 'default_hooks.checkpoint.interval=1',

@@ -23,7 +23,7 @@ def test_probing_counts_images(digits, pipeline_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = f'_base_ = {str(ROOT / CONFIG)!r}\nmodel = dict(teacher=dict(pretrained={pipeline_folder!r}))\n'
     for split in ('train', 'val'):
-        text += f'{split}_dataloader = dict(dataset=dict(data_root={str(digits)!r}))\n'
+        text += f'{split}_dataloader = dict(dataset=dict(dataset=dict(data_root={str(digits)!r})))\n'
     (tmp_path / 'probe.py').write_text(text)
     arguments = ['--layers', 'mid_block', '--timesteps', 0, 500, '--train', 40, '--test', 24, '--batch-size', 16]
     terminal = watch(monkeypatch)

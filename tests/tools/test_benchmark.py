@@ -202,11 +202,9 @@ def test_wrong_arguments_are_refused(arguments, message, monkeypatch, capsys):
 
 def test_cache_measures_a_training_with_and_without(digits, pipeline_folder, tmp_path):
     config = Config.fromfile(TREE / DISTILL)
-    dataset = config.train_dataloader.dataset.to_dict() | {'data_root': str(digits), 'indices': 32}
-    dataset['pipeline'] = [{'type': 'LoadImageFromFile'}, {'type': 'PackInputs'}]
-    config.train_dataloader.update(batch_size=16, collate_fn={'type': 'whole_batch'})
-    config.train_dataloader.dataset = {'type': 'ImagesInMemory', 'dataset': dataset, 'folder': str(tmp_path)}
-    config.data_preprocessor.type = 'BatchPreprocessor'
+    config.train_dataloader.batch_size = 16
+    config.train_dataloader.dataset.indices = 32
+    config.train_dataloader.dataset.dataset.data_root = str(digits)
     config.model.teacher.pretrained = pipeline_folder
     config.model.backbone.update(base_channels=4, stem_channels=4)
     config.model.timestep_policy = {'type': 'FixedPolicy'}

@@ -67,8 +67,8 @@ def test_a_real_run_is_published_without_its_teacher(digits, pipeline_folder):
     Path('distill.py').write_text(f"""
 _base_ = {str(CONFIGS / 'digits-hint/ddpm-r18_hint.py')!r}
 model = dict(backbone=dict(base_channels=4, stem_channels=4), teacher=dict(pretrained='teacher'))
-train_dataloader = dict(dataset=dict(data_root={str(digits)!r}, indices=128))
-val_dataloader = dict(dataset=dict(data_root={str(digits)!r}))
+train_dataloader = dict(dataset=dict(indices=128, dataset=dict(data_root={str(digits)!r})))
+val_dataloader = dict(dataset=dict(dataset=dict(data_root={str(digits)!r})))
 train_cfg = dict(max_epochs=2, val_interval=1)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
 custom_hooks = [dict(type='EMAHook', momentum=0.1)]

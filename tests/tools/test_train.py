@@ -40,9 +40,8 @@ def distill_options(digits, pipeline_folder, epochs=2, samples=192):
     return [
         *SMALL,
         f'model.teacher.pretrained={pipeline_folder}',
-        f'train_dataloader.dataset.data_root={digits}',
+        f'data_root={digits}',
         f'train_dataloader.dataset.indices={samples}',
-        f'val_dataloader.dataset.data_root={digits}',
         'val_dataloader.dataset.indices=64',
         f'train_cfg.max_epochs={epochs}',
         f'train_cfg.val_interval={epochs}',
@@ -56,9 +55,7 @@ def finetune_options(digits, checkpoint):
         *SMALL,
         'model.head.in_channels=32',
         f'model.backbone.init_cfg.checkpoint={checkpoint}',
-        f'train_dataloader.dataset.data_root={digits}',
-        f'val_dataloader.dataset.data_root={digits}',
-        f'test_dataloader.dataset.data_root={digits}',
+        f'data_root={digits}',
         'train_cfg.max_iters=4',
         'train_cfg.val_interval=4',
         'default_hooks.checkpoint.interval=4',
@@ -80,7 +77,7 @@ def test_distil_fine_tune_and_test(digits, pipeline_folder, tmp_path):
     out = tmp_path / 'metrics.json'
     run('bash', 'tools/dist_test.sh', config, tmp_path / 'finetune' / 'iter_4.pth', '2', '--out', out,
         '--work-dir', tmp_path / 'test', '--cfg-options', *options,
-        'test_dataloader.dataset.ann_file=meta/val.txt')  # fmt: skip
+        'test_dataloader.dataset.dataset.ann_file=meta/val.txt')  # fmt: skip
     tested = json.loads(out.read_text())['accuracy/top1']
     assert tested == pytest.approx(rows(tmp_path / 'finetune', 'accuracy/top1')[-1], abs=1e-3)
 
@@ -91,7 +88,7 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(digits, pipel
         f"_base_ = '{TREE / DISTILL}'\n"
         "custom_imports = dict(imports=['mmcls', 'rank_loss_hook'])\n"
         "custom_hooks = [dict(type='RankLossHook')]\n"
-        "train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')]))\n"
+        'data_preprocessor = dict(augments=[])\n'
         "model = dict(timestep_policy=dict(_delete_=True, type='FixedPolicy', timestep=50),\n"
         "             backbone=dict(norm_cfg=dict(type='GN', num_groups=2)))\n"
     )
@@ -116,7 +113,7 @@ def test_training_a_diffusion_model_leaves_a_pipeline(digits, tmp_path):
         'configs/teacher/ddpm_digits.py',
         tmp_path,
         [
-            f'train_dataloader.dataset.data_root={digits}',
+            f'data_root={digits}',
             'train_dataloader.dataset.indices=128',
             'model.unet.block_out_channels=(8,8)',
             'train_cfg.max_epochs=2',
@@ -148,9 +145,7 @@ def test_auto_scale_lr_follows_the_images_of_an_update(digits, tmp_path, counts)
     options = [
         *SMALL,
         'model.head.in_channels=32',
-        f'train_dataloader.dataset.data_root={digits}',
-        f'val_dataloader.dataset.data_root={digits}',
-        f'test_dataloader.dataset.data_root={digits}',
+        f'data_root={digits}',
         'train_dataloader.batch_size=16',
         'train_cfg.max_iters=1',
         'param_scheduler=None',

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ..configs import type_name
 from ..errors import UnusableInputError
-from ..files import written_whole
+from ..files import cache_folder, written_whole
 from ..progress import ProgressBar
 from .draws import seeded
 from .samples import SampleBatch
@@ -43,7 +43,7 @@ class ImagesInMemory(Dataset):
 
     Args:
         dataset: Config of an MMPretrain data set; its ``pipeline`` decodes, resizes and packs, and draws nothing.
-        folder: Where decoded images are kept, by default ``~/.cache/repfusion/images``.
+        folder: Where decoded images are kept, by default ``~/.cache/repfusion/images`` (``XDG_CACHE_HOME`` moves it).
         limit: GiB that the images may take.
         indices: Some of the images, by number, or the first so many, as in MMPretrain's data sets.
 
@@ -92,7 +92,7 @@ class ImagesInMemory(Dataset):
         if self._paths is None:
             self.images = self._decode(np.empty((len(self.dataset), *self._shape), np.uint8))
         else:
-            folder = Path(folder or '~/.cache/repfusion/images').expanduser()
+            folder = Path(folder or cache_folder('images')).expanduser()
             self.images = self._map(folder / f'{self._file_fingerprint(dataset)}.npy')
         del self._infos
 
@@ -168,7 +168,8 @@ class ImagesInMemory(Dataset):
             )
 
     def _decode(self, images: np.ndarray) -> np.ndarray:
-        workers = 0 if self._paths is None else min(8, len(os.sched_getaffinity(0)))
+        # To start a worker takes as long as to decode many small images.
+        workers = 0 if self._paths is None else min(8, len(os.sched_getaffinity(0)), len(images) // 2000)
         # With a generator of its own: weights are initialised after this, whether there was something to decode or not.
         loader = DataLoader(self.dataset, 64, num_workers=workers, collate_fn=list, generator=torch.Generator())
         with ProgressBar(total=len(images), desc='decoding images once', unit='image', delay=2) as bar:

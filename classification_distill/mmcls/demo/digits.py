@@ -106,7 +106,7 @@ def _distillation(start: str, config: str, options: dict, epochs: int, seed: int
 
 def _finetuning(start: str, labels: int, rate: float, seed: int, student: Job | None, options: dict) -> Job:
     options = options | {
-        'train_dataloader.dataset.ann_file': f'meta/train_{labels}_{seed}.txt',
+        'train_dataloader.dataset.dataset.ann_file': f'meta/train_{labels}_{seed}.txt',
         'optim_wrapper.optimizer.lr': rate,
         'randomness.seed': seed,
     }

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...files import written_whole
+from ...files import cache_folder, written_whole
 from .pipeline_files import PipelineFiles
 from .text_to_image_families import Family
 
-CACHE = '~/.cache/repfusion/prompts'
+CACHE = cache_folder('prompts')
 _NOT_NEEDED = ('safety_checker', 'feature_extractor', 'image_encoder', 'watermarker')
 
 
@@ -162,7 +162,7 @@ def kept(origin: dict[str, object], folder: Path | None, compute: Callable[[], d
             digest.update(f'{path.relative_to(folder)} {path.stat().st_size}'.encode())
             with path.open('rb') as file:
                 digest.update(file.read(1 << 20))  # of weights the header, which names every tensor
-    file = Path(CACHE).expanduser() / f'{digest.hexdigest()[:32]}.safetensors'
+    file = Path(CACHE) / f'{digest.hexdigest()[:32]}.safetensors'
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file.with_suffix('.lock'), 'w') as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)  # of several processes one asks, and the others wait for it
