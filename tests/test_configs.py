@@ -98,6 +98,34 @@ def test_it_trains(config, workspace, tmp_path, monkeypatch):
         assert recorder.metrics
 
 
+# The last config of each folder whose models are compiled on a GPU.
+COMPILED = {c.parts[2]: c for c in CONFIGS if load(c).model.type in ('RepFusion', 'KDClassifier', 'DDPMTrainer')}
+
+
+@pytest.mark.slow  # the compiler takes a minute for a student
+@pytest.mark.parametrize('config', COMPILED.values(), ids=COMPILED.keys())
+def test_the_first_losses_are_those_of_the_plain_model_when_it_is_compiled(config, workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(workspace / config.parts[0])
+    make_results(config, workspace)
+    losses = []
+    for compiled in (False, True):
+        settings = prepare_config(str(Path(*config.parts[1:])), {}, str(tmp_path / str(compiled)))
+        shrink(settings)
+        settings.train_dataloader.dataset.indices = 5 * settings.train_dataloader.batch_size
+        settings.optim_wrapper.optimizer.lr /= 10  # AdamW's first steps make much of rounding
+        settings.experiment_name = f'{config} {compiled}'
+        settings.model.compile = compiled
+        if settings.model.type == 'RepFusion':
+            settings.model.teacher.compile = compiled
+        recorder = Recorder()
+        runner = build_runner(settings)
+        runner.register_hook(recorder)
+        runner.train()
+        losses.append([step['loss'].item() for step in recorder.logged])
+    assert len(losses[0]) == 5
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4, abs=1e-4)
+
+
 def test_results_that_are_read_are_those_that_another_config_ends_with():
     assert len(runs()) == len(CONFIGS), 'two configs write to one folder'
     read = {config: results_read(config) for config in CONFIGS}

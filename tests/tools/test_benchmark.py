@@ -209,6 +209,7 @@ def test_cache_measures_a_training_with_and_without(digits, pipeline_folder, tmp
     config.model.backbone.update(base_channels=4, stem_channels=4)
     config.model.timestep_policy = {'type': 'FixedPolicy'}
     config.model.feature_cache = {'views': 1}
+    config.data_preprocessor.augments = []
     config.custom_hooks, config.train_cfg.max_epochs = [], 4
     config.dump(tmp_path / 'config.py')
     run_benchmark('cache', str(tmp_path / 'config.py'), '--json', str(tmp_path / 'cache.json'))

@@ -227,7 +227,7 @@ def _start(job: Job) -> BaseProcess:
     job.work_dir.mkdir(parents=True, exist_ok=True)
     write_text(inputs, json.dumps(job.inputs))
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['mmcls'])
+    context.set_forkserver_preload(['mmcls', 'torch.utils.tensorboard', 'setuptools', 'yapf'])  # of MMEngine's runs
     # Read when torch is imported: small processes with several threads each are up to ten times slower.
     os.environ['OMP_NUM_THREADS'] = '1'
     process = context.Process(target=_run, args=(job.command, ROOT / job.tree, job.work_dir / 'run.log'))

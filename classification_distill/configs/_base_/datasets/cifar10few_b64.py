@@ -18,7 +18,11 @@ dataset = dict(
         data_prefix='images',
         metainfo=dict(
             classes=['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck']),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')]))
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(32, 32)),
+            dict(type='PackInputs'),
+        ]))
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,

@@ -17,7 +17,11 @@ dataset = dict(
         ann_file='meta/train.txt',
         data_prefix='images',
         metainfo=dict(classes=list('0123456789')),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')]))
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(8, 8)),
+            dict(type='PackInputs'),
+        ]))
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,

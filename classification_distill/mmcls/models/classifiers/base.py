@@ -54,11 +54,20 @@ class BaseDistiller(BaseClassifier):
     def to(self, *args, **kwargs) -> 'BaseDistiller':
         """Move the model, and lay the student out for where it is now: DDP takes gradients as the weights lie."""
         super().to(*args, **kwargs)
-        backbone = self.student['backbone']
-        on_gpu = next(backbone.parameters()).is_cuda
-        if on_gpu if self.compile_student is None else self.compile_student:
-            backbone.to(memory_format=torch.channels_last).compile()
+        if self._compiles():
+            self.student['backbone'].to(memory_format=torch.channels_last).compile()
         return self
+
+    def init_weights(self) -> None:
+        """Initialise by the seed alone: torch draws a weight's values in the order in which they lie in memory."""
+        self.student['backbone'].to(memory_format=torch.contiguous_format)
+        super().init_weights()
+        if self._compiles():
+            self.student['backbone'].to(memory_format=torch.channels_last)
+
+    def _compiles(self) -> bool:
+        on_gpu = next(self.student['backbone'].parameters()).is_cuda
+        return on_gpu if self.compile_student is None else self.compile_student
 
     def pair_features(
         self,
