@@ -94,7 +94,8 @@ def _distillation(start: str, config: str, options: dict, epochs: int, seed: int
         teacher = _finetuning('teacher', 1000, RATES[1], seed, None, {})
         source = {'model.teacher.checkpoint': teacher.work_dir / f'iter_{ITERATIONS}.pth'}
     else:
-        teacher = Job('DPM on digits', 'configs/teacher/ddpm_digits.py', WORK_DIR / 'teacher')
+        once = {'custom_hooks.1.interval': 80}  # samples are drawn at the end alone
+        teacher = Job('DPM on digits', 'configs/teacher/ddpm_digits.py', WORK_DIR / 'teacher', once)
         source = {'model.teacher.pretrained': teacher.work_dir / 'pipeline'}
     # Named by what it is, so that parts of the demo share it.
     settings = [re.sub(r'[^\w.]', '', f'{key.rpartition(".")[2]}_{value}') for key, value in options.items()]

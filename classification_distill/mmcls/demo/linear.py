@@ -24,6 +24,7 @@ from ..engine.representation import linear_classifier
 from ..models.images import to_pixels
 from ..models.teachers import BaseTeacher
 from ..progress import ProgressBar
+from .cifar10 import has_bfloat16
 from .comparison import NUM_TUNING_SEEDS, Comparison
 from .report import write_rows
 
@@ -132,7 +133,8 @@ def _student_features(job: Job, splits: Splits) -> Tensor:
 
 def _read_teacher(comparison: Comparison, source: str, splits: Splits) -> tuple[str, list[tuple]]:
     """Where it is read best, and its rows."""
-    teacher = load_teacher(source, 'blocks', noise='forward').to(DEVICE)
+    dtype = 'bfloat16' if has_bfloat16() else 'float32'
+    teacher = load_teacher(source, 'blocks', noise='forward', dtype=dtype).to(DEVICE)
     few = [count for count in comparison.label_counts if count < len(splits.train)] or comparison.label_counts
     choosing = [(count, seed) for count in few for seed in comparison.seeds[:NUM_TUNING_SEEDS]]
     seen = len(splits.train) + len(splits.val)
@@ -143,7 +145,8 @@ def _read_teacher(comparison: Comparison, source: str, splits: Splits) -> tuple[
                 scores = [splits.accuracy(features, splits.labelled[pair], splits.val) for pair in choosing]
                 best = max(best, (mean(scores), layer, t, features), key=lambda row: row[0])
         _, layer, t, features = best
-        teacher = load_teacher(source, [layer], noise='forward').to(DEVICE)  # what comes after it is left out
+        # What comes after the layer is left out.
+        teacher = load_teacher(source, [layer], noise='forward', dtype=dtype).to(DEVICE)
         tested = _teacher_features(teacher, splits, slice(seen, None), t, bar)[layer]
     features = torch.cat([features, tested])
     rows = []
