@@ -1,6 +1,11 @@
+import copy
+
 import pytest
+from mmcls.configs import load_config
 from mmcls.engine.launch import build_runner, draw_predictions, limit_workers
 from mmengine.config import Config
+from support import ROOT
+from yapf.yapflib import yapf_api
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
@@ -42,3 +47,16 @@ def test_data_workers_are_no_more_than_cores(monkeypatch, cores, processes, expe
     limit_workers(config := Config(loaders))
     assert config.train_dataloader.num_workers == expected
     assert config.val_dataloader.num_workers == 0
+
+
+def test_a_config_is_laid_out_once_until_it_changes(monkeypatch):
+    path = ROOT / 'classification_distill/configs/baseline/r18_b64_digits_finetune.py'
+    as_mmengine_does = Config.fromfile(path).pretty_text
+    laid_out, format_code = [], yapf_api.FormatCode
+    monkeypatch.setattr(yapf_api, 'FormatCode', lambda *args, **how: laid_out.append(1) or format_code(*args, **how))
+    config = load_config(path)
+    assert config.pretty_text == config.dump() == copy.deepcopy(config).pretty_text == as_mmengine_does
+    assert len(laid_out) == 1
+    config.model.head.num_classes = 3
+    assert 'num_classes=3' in config.pretty_text
+    assert len(laid_out) == 2
