@@ -13,7 +13,7 @@ model = dict(
 
 train_dataloader = dict(drop_last=True)
 train_cfg = dict(by_epoch=True, max_epochs=80)
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=1.0))
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, fused=True), clip_grad=dict(max_norm=1.0))
 param_scheduler = dict(type='CosineAnnealingLR', T_max=80, convert_to_iter_based=True)
 
 val_dataloader = val_evaluator = test_dataloader = test_evaluator = None

@@ -1,7 +1,7 @@
 """What a linear classifier tells from each start's features, and from those of the diffusion model itself."""
 
 from collections.abc import Iterator
-from contextlib import chdir
+from contextlib import chdir, redirect_stdout
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
@@ -125,7 +125,8 @@ def _student_features(job: Job, splits: Splits) -> Tensor:
     config = _config(job)
     torch.manual_seed(config.randomness.seed)
     model: ImageClassifier = MODELS.build(config.model)
-    model.init_weights()
+    with redirect_stdout(None):  # MMEngine names the checkpoint of each network
+        model.init_weights()
     model.eval().to(DEVICE)
     parts = [model.extract_feat(batch.to(DEVICE), stage='neck')[0].cpu() for batch in splits.inputs.split(BATCH)]
     return torch.cat(parts)
