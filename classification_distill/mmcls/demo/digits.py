@@ -20,7 +20,7 @@ RATES, LOW_RATES = (0.02, 0.05, 0.1), (0.005, 0.02, 0.08)
 
 # Ways to start: name -> (distillation config, its --cfg-options).
 _FIXED = {'fixed t = 100': (f'{HINT}_fixed', {'model.timestep_policy.timestep': 100})}
-_WITHOUT_LABELS = {'REINFORCE': (f'{HINT}_agreement', {})} | _FIXED
+_WITHOUT_LABELS = {'REINFORCE': (f'{HINT}_recipe', {}), 'fixed t = 100': (f'{HINT}_recipe_fixed', {})}
 _POLICIES = {'REINFORCE': (HINT, {}), 'uniform t': (f'{HINT}_uniform', {})} | _FIXED
 # What configs/digits-hint/ddpm-r18_hint_maps.py sets.
 _MAPS = {'model.backbone.out_indices': '(1,)', 'model.distill_loss.pooled': False, 'find_unused_parameters': True}
