@@ -27,6 +27,7 @@ from ..errors import RepFusionError, UnusableInputError
 from ..files import write_text
 
 NO_PART_OF_A_RUN = ('apis', 'benchmark', 'demo')
+PRELOADED = ['mmcls', 'diffusers.models.unets.unet_2d', 'torch.utils.tensorboard', 'setuptools', 'yapf']
 LIBRARIES = ('torch', 'diffusers', 'onedl-mmengine', 'onedl-mmpretrain', 'onedl-mmsegmentation', 'mmpose')
 
 
@@ -227,7 +228,7 @@ def _start(job: Job) -> BaseProcess:
     job.work_dir.mkdir(parents=True, exist_ok=True)
     write_text(inputs, json.dumps(job.inputs))
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['mmcls', 'torch.utils.tensorboard', 'setuptools', 'yapf'])  # of MMEngine's runs
+    context.set_forkserver_preload(PRELOADED)
     # Read when torch is imported: small processes with several threads each are up to ten times slower.
     os.environ['OMP_NUM_THREADS'] = '1'
     process = context.Process(target=_run, args=(job.command, ROOT / job.tree, job.work_dir / 'run.log'))
