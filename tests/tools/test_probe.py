@@ -20,7 +20,7 @@ def configs(digits, pipeline_folder, tmp_path) -> tuple[str, str]:
     teacher.write_text(
         f"_base_ = '{TREE / DISTILL}'\nmodel = dict(teacher=dict(pretrained='{pipeline_folder}', noise='forward'))\n"
     )
-    root = f"dataset=dict(data_root='{digits}')"
+    root = f"dataset=dict(dataset=dict(data_root='{digits}'))"
     data.write_text(f"_base_ = '{TREE / DATA}'\ntrain_dataloader = dict({root})\nval_dataloader = dict({root})\n")
     return str(teacher), str(data)
 
@@ -80,7 +80,7 @@ def test_wrapped_data_sets_are_read_as_those_in_them(configs, tmp_path):
     config = Config.fromfile(configs[1])
     for split in ('train', 'val'):
         loader = config[f'{split}_dataloader']
-        balanced = {'type': 'ClassBalancedDataset', 'oversample_thr': 0.0, 'dataset': loader.dataset.to_dict()}
+        balanced = {'type': 'ClassBalancedDataset', 'oversample_thr': 0.0, 'dataset': loader.dataset.dataset.to_dict()}
         repeated = {'type': 'RepeatDataset', 'times': 1, 'dataset': balanced}
         loader.dataset = {'type': 'ConcatDataset', 'datasets': [repeated]}
     config.dump(tmp_path / 'wrapped.py')

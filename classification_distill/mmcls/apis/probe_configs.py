@@ -14,7 +14,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch.utils.data import Dataset, Subset
 from tqdm.contrib.concurrent import thread_map
 
-from ..configs import load_config
+from ..configs import load_config, type_name
 from ..datasets.image_folder import load_classes
 from ..engine.preflight import walk_datasets
 from ..errors import UnusableInputError
@@ -123,6 +123,8 @@ def _read_folder(folder: Path, size: int, *limits: int) -> tuple[list[Labelled],
 def _build_images(config: Config, split: str, limit: int, seed: int = 0) -> Dataset:
     """A fixed random part of a split, to be read without augmentation."""
     settings = config[f'{split}_dataloader'].dataset
+    if type_name(settings) == 'ImagesInMemory':  # which decodes all images, and few are read here
+        settings = settings.dataset
     if split == 'train':
         plain = _innermost(config.val_dataloader.dataset)[0].pipeline
         for dataset in _innermost(settings):
