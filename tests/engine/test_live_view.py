@@ -18,7 +18,7 @@ EPOCHS, ITERATIONS = 3, 4
 def events(digits, pipeline_folder, tmp_path_factory) -> EventAccumulator:
     work_dir = tmp_path_factory.mktemp('live')
     options = ['model.backbone.base_channels=4', 'model.backbone.stem_channels=4']
-    options += [f'data_root={digits}']
+    options.append(f'data_root={digits}')
     options += [f'model.teacher.pretrained={pipeline_folder}', 'train_dataloader.dataset.indices=256']
     options += [f'train_cfg.max_epochs={EPOCHS}', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1']
     options += ['custom_hooks.0.interval=8', 'custom_hooks.1.interval=2', 'default_hooks.checkpoint.interval=9']

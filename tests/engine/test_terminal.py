@@ -17,7 +17,7 @@ CONFIG = 'configs/baseline/r18_b64_digits_finetune.py'
 
 def train(digits, work_dir, stdout, start=None) -> subprocess.Popen:
     options = ['model.backbone.base_channels=4', 'model.backbone.stem_channels=4', 'model.head.in_channels=32']
-    options += [f'data_root={digits}']
+    options.append(f'data_root={digits}')
     if start:
         options += ['model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={start}']
     options += ['train_cfg.max_iters=40', 'train_cfg.val_interval=20', 'default_hooks.logger.interval=10']

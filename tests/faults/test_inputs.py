@@ -37,6 +37,14 @@ def test_a_damaged_image_is_named_and_the_run_goes_on_once_it_is_mended(options,
     assert_same_weights(copied / 'epoch_3.pth', whole / 'epoch_3.pth')
 
 
+def test_a_damaged_image_is_named_where_all_are_decoded_before(options, digits, tmp_path):
+    shutil.copytree(digits, tmp_path / 'digits')
+    name = (digits / 'meta' / 'train.txt').read_text().splitlines()[50].split()[0]
+    (tmp_path / 'digits' / 'images' / name).write_bytes(b'no image')
+    output = train(IN_MEMORY, tmp_path / 'run', [*options, f'data_root={tmp_path / "digits"}'], code=1)
+    assert f'SampleError: img_path={tmp_path / "digits" / "images" / name} could not be loaded' in output
+
+
 def test_a_hub_that_cannot_be_reached_is_told_from_a_model_that_is_not_there(monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionRefusedError('there is no network')

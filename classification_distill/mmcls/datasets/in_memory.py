@@ -18,6 +18,7 @@ from ..errors import UnusableInputError
 from ..files import cache_folder, written_whole
 from ..progress import ProgressBar
 from .draws import seeded
+from .sample_errors import name_errors
 from .samples import SampleBatch
 
 # Named in the message; that nothing else draws is tried on some images, where what draws seldom can be missed.
@@ -66,6 +67,7 @@ class ImagesInMemory(Dataset):
                 'data_preprocessor.augments of BatchPreprocessor instead, such as BatchCrop and BatchFlip.'
             )
         self.dataset = DATASETS.build(dataset)
+        name_errors(self.dataset)
         self._infos = [self.dataset.get_data_info(i) for i in range(len(self.dataset))]
         self._labels = None
         if self._infos and 'gt_label' in self._infos[0]:

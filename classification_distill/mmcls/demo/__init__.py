@@ -38,7 +38,7 @@ PARTS = {
         digits.QUICK,
         'A small diffusion model is trained on 1,000 handwritten digits without labels. Students learn from it, at '
         'timesteps that a policy chooses. Then they are fine-tuned with 20 labels, two of each digit, and so are the '
-        'same networks from scratch. On 2 cores the first table comes after 4 minutes, the last after 8.',
+        'same networks from scratch. On 2 cores the first table comes after some 4 minutes, the last after 8.',
     ),
     'digits few': Part(
         digits,
