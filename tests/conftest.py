@@ -25,7 +25,7 @@ def _fresh():
 
 @pytest.fixture(scope='session', autouse=True)
 def _nothing_is_kept(tmp_path_factory):
-    """What is kept between runs is not found from before, and does not stay."""
+    """Decoded images are not found from before, and do not stay."""
     os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('cache'))
 
 

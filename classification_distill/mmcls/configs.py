@@ -44,7 +44,7 @@ def load_config(path: str | Path) -> RunConfig:
     """
     if not Path(path).is_file():
         raise MissingFileError(f'There is no config {str(path)!r} in {Path.cwd()}.')
-    config = RunConfig()
+    config = RunConfig()  # Config.fromfile builds a Config, whatever it is called of
     config.__setstate__(Config.fromfile(path).__getstate__())
     for below in _files_below(Path(path)):
         follow_variables(config, Config.fromfile(below, import_custom_modules=False))
