@@ -26,8 +26,9 @@ def main() -> None:
     add('--variant', help='of a guided-diffusion checkpoint (by its name): 64, 128, 256, 256-uncond, 512, FILE.json')
     add('--image-size', type=int, metavar='PX', help="side of the student's images (the teacher's size)")
     add('--batch-size', type=int, metavar='N', default=64, help='of a process; all images, if fewer (%(default)s)')
-    add('--val', metavar='FOLDER', help='labelled images, a subfolder a class, to measure the student on')
-    add('--workers', type=int, metavar='N', default=4, help='that read images; one a core at most (%(default)s)')
+    add('--val', metavar='FOLDER', help='labelled images by class, to measure the student')
+    add('--workers', type=int, metavar='N', default=4, help='that read images, if memory holds them not (%(default)s)')
+    add('--views', type=int, metavar='N', help='views of an image, their features kept (always new)')
     args = vars(parser.parse_args())
     print(f'{args["folder"]}: starting', flush=True)  # the libraries take seconds
 

@@ -1,6 +1,7 @@
 """Test a trained model of any tree: python tools/test.py <CONFIG> <CHECKPOINT> [--out FILE] [--show-dir DIR] ..."""
 
 import argparse
+import gc
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
 
     from mmcls import engine, errors
 
+    gc.freeze()  # MMEngine's data sets collect garbage, and what was imported is none
     with errors.told(named=True):
         config = engine.prepare_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         config.load_from = args.checkpoint

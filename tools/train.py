@@ -1,6 +1,7 @@
 """Train a model of any tree: python tools/train.py <CONFIG> [--work-dir DIR] [--resume [CHECKPOINT]] ..."""
 
 import argparse
+import gc
 
 
 def main() -> None:
@@ -30,6 +31,7 @@ def main() -> None:
 
     from mmcls import engine, errors
 
+    gc.freeze()  # MMEngine's data sets collect garbage, and what was imported is none
     follow = args.work_dir, args.launcher, args.resume, args.amp, args.auto_scale_lr
     with errors.told(named=True):
         config = engine.prepare_config(args.config, args.cfg_options, *follow)

@@ -64,6 +64,7 @@ def test_workers_that_outlive_an_epoch_draw_as_others_do(tmp_path, images_a_batc
             runner.train()
         except KeyboardInterrupt:
             runner.save_checkpoint(str(tmp_path), 'stopped.pth', meta={'epoch': runner.epoch, 'iter': stop_after})
+        runner.train_dataloader._iterator = None  # ends its workers; where they go with the runner, each takes 5 s
         return watch.seen
 
     whole = draws(False)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from mmcls.apis.jobs import PRELOADED
 
 TREE = Path(__file__).resolve().parents[2] / 'classification_distill'
 FROM_FILES = str(Path(__file__).with_name('from_files.py'))  # decoded one by one, by workers where there are some
 IN_MEMORY = 'configs/digits-hint/ddpm-r18_hint.py'
-PRELOADED = ['mmcls', 'mmengine.runner', 'mmpretrain.datasets', 'mmpretrain.evaluation', 'mmpretrain.visualization']
 
 _context = multiprocessing.get_context('forkserver')
 _context.set_forkserver_preload(PRELOADED)

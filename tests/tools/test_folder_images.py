@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from mmcls.apis.folder_images import list_images
+from mmcls.datasets.image_files import Look
 from mmcls.errors import UnusableInputError
 from mmpretrain.registry import DATASETS
 from PIL import Image
@@ -195,7 +196,7 @@ def test_classes_of_a_begun_training_stay(photos):
 def test_what_has_not_changed_is_not_decoded_again(photos, monkeypatch):
     look(photos, photos.parent / 'out', False)
     seen = []
-    monkeypatch.setattr('mmcls.apis.folder_images.look_at', lambda path: seen.append(path.name) or ('', ''))
+    monkeypatch.setattr('mmcls.apis.folder_images.look_at', lambda path: seen.append(path.name) or Look(side=8))
     shutil.copy(photos / 'cats/0.png', photos / 'cats/1.png')
     look(photos, photos.parent / 'out', False)
     assert seen == ['1.png']

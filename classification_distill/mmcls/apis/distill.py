@@ -44,6 +44,7 @@ def distill(
     image_size: int | None = None,
     batch_size: int = 64,
     workers: int = 4,
+    views: int | None = None,
     val: str | Path | None = None,
     student_weights: str | Path | None = None,
 ) -> Training:
@@ -75,7 +76,10 @@ def distill(
         variant: Of a guided-diffusion checkpoint whose name does not tell it.
         image_size: Side of the student's images in pixels; by default the teacher's.
         batch_size: Images of a process, or all where there are fewer.
-        workers: Data workers of a process, of which a training starts one a core at most.
+        workers: Data workers of a process, of which a training starts one a core at most; none where all images fit
+            into memory.
+        views: Number of fixed views of each image that the student sees, of which the teacher's features are kept on
+            disk, so that each is computed once; by default every view is drawn anew.
         val: Folder of some labelled images, a subfolder a class, on which the student is measured as it learns.
         student_weights: Trained weights to start from: a file of timm, MMPretrain or an earlier distillation, or the
             folder of a published student. By default the student starts as its library initialises it.
@@ -105,6 +109,7 @@ def distill(
         image_size=image_size,
         batch_size=batch_size,
         workers=workers,
+        views=views,
     )
     _check(settings, policy, loss)
     found = _look_at_images(settings, subfolders_are_classes)
@@ -124,8 +129,8 @@ def distill(
 
 
 def _check(settings: Settings, policy: str | None, loss: str | None) -> None:
-    for name, least in (('gpus', 1), ('epochs', 1), ('batch_size', 2), ('workers', 0)):
-        if (value := getattr(settings, name)) < least:
+    for name, least in (('gpus', 1), ('epochs', 1), ('batch_size', 2), ('workers', 0), ('views', 1)):
+        if (value := getattr(settings, name)) is not None and value < least:
             raise UnusableInputError(f'{name}={value}: at least {least} is needed.')
     for name, value, known in (('policy', policy, POLICIES), ('loss', loss, LOSSES)):
         if value is not None and value not in known:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..configs import ROOT, as_code, load_config
+from ..errors import UnusableInputError
 from .folder_images import IMAGES, FolderImages
 from .networks import Network
 
@@ -11,6 +12,7 @@ TREE = ROOT / 'classification_distill'
 CONFIG = 'distill.py'
 RECIPE = TREE / 'configs/_base_/recipes/middle_and_decoder.py'
 WORK_DIR = 'distillation'
+DECODED = 'decoded'
 POLICIES = {
     'fixed': {'type': 'FixedPolicy'},
     'uniform': {'type': 'UniformPolicy'},
@@ -18,6 +20,7 @@ POLICIES = {
     'reinforce': {'type': 'ReinforcePolicy', 'entropy_weight': 0.1, 'entropy_decay_until': None},
 }
 LOSSES = ('HintLoss', 'ATLoss', 'RKDLoss', 'InfoNCELoss')
+HELD = 8.0  # GiB of decoded images at most; what takes more is decoded anew in each epoch
 
 
 @dataclass
@@ -34,7 +37,8 @@ class Settings:
         seed: Of all that is drawn.
         image_size: Side of the student's images in pixels.
         batch_size: Images of a process.
-        workers: Data workers of a process.
+        workers: Data workers of a process, where images are not held in memory.
+        views: Fixed views of each image whose features are kept; None for views that are drawn anew.
         val: Folder of labelled images on which the student is measured.
         fitted_batch_size: ``batch_size``, or all images where there are fewer.
     """
@@ -49,12 +53,17 @@ class Settings:
     image_size: int | None
     batch_size: int
     workers: int
+    views: int | None = None
     val: Path | None = None
     fitted_batch_size: int = 0
 
 
 def config_text(settings: Settings, model: dict, student: Network, images: FolderImages) -> str:
-    """The config as a person reads it; ``model`` holds the teacher, the policy and the losses."""
+    """The config as a person reads it; ``model`` holds the teacher, the policy and the losses.
+
+    Raises:
+        UnusableInputError: When features shall be kept of images that do not fit into memory.
+    """
     teacher, policy = model['teacher'], model['timestep_policy']
     learns = policy['type'] == 'ReinforcePolicy'
     head = {'type': 'ViewAgreementHead'}
@@ -67,6 +76,14 @@ def config_text(settings: Settings, model: dict, student: Network, images: Folde
         hook |= {'type': 'StudentQualityHook', 'folder': str(settings.val)}
     hooks = [*load_config(TREE / 'configs/_base_/policy_runtime.py').custom_hooks] if learns else []
     source = 'checkpoint' if 'checkpoint' in teacher else 'pretrained'
+    cache = f'\n    feature_cache=dict(views={settings.views}),' if settings.views else ''
+    side = _side_held(settings.image_size, images)
+    if settings.views and not side:
+        raise UnusableInputError(
+            f'views={settings.views}: features are kept of images in memory, and {images.count:,} of '
+            f'{settings.image_size} pixels take more than {HELD:g} GiB. Give a smaller image_size, or leave it out.'
+        )
+    data = _held_in_memory(side, settings) if side else _decoded_anew(settings)
     return f"""# Written by tools/distill_folder.py. It trains again by, in {TREE}:
 # bash tools/dist_train.sh {settings.out / CONFIG} {settings.gpus}
 _base_ = {str(TREE / f'configs/_base_/{"policy" if learns else "default"}_runtime.py')!r}
@@ -77,27 +94,26 @@ model = dict(
     type='RepFusion',
     teacher={as_code(teacher).replace(f'{source}={teacher[source]!r}', f'{source}={source}')},
     backbone={as_code(student.backbone)},{neck}
-    image_size={settings.image_size},
+    image_size={settings.image_size},{cache}
     timestep_policy={as_code(policy)},
     distill_loss={as_code(model['distill_loss'])},{task_head}
     standardizer={as_code(model['standardizer'])})
 
-data_preprocessor = dict(mean={student.mean}, std={student.std}, to_rgb=True)
+data_preprocessor = dict({data['augments']}mean={student.mean}, std={student.std}, to_rgb=True)
+images = dict(
+    type='BaseDataset',
+    data_root={str(settings.folder)!r},
+    ann_file={str(settings.out / IMAGES)!r},
+    pipeline=[
+        dict(type='LoadImageFromFile'),
+        {data['pipeline']}
+        dict(type='PackInputs'),
+    ])
 train_dataloader = dict(
     batch_size={settings.fitted_batch_size},  # {settings.batch_size}, or all images where there are fewer
-    num_workers={settings.workers},
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type='BaseDataset',
-        data_root={str(settings.folder)!r},
-        ann_file={str(settings.out / IMAGES)!r},
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='RandomResizedCrop', scale={settings.image_size}),
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-            dict(type='PackInputs'),
-        ]))
+    {data['loading']})
 
 custom_hooks = {as_code([*map(dict, hooks), hook])}
 train_cfg = dict(by_epoch=True, max_epochs={settings.epochs})
@@ -105,3 +121,40 @@ optim_wrapper = dict(optimizer=dict(type='AdamW', lr={settings.lr}, weight_decay
 param_scheduler = dict(type='CosineAnnealingLR', T_max={settings.epochs}, convert_to_iter_based=True)
 randomness = dict(seed={settings.seed})
 """
+
+
+def _side_held(size: int, images: FolderImages) -> int | None:
+    """Side in pixels of the images as they are held in memory, for a student that sees them at ``size``.
+
+    Larger images are held at twice that, so that what is cut out of them stays sharp. None where not even ``size``
+    fits into ``HELD``.
+    """
+    sides = (2 * size, size) if images.side >= 2 * size else (size,)
+    return next((side for side in sides if 3 * side**2 * images.count <= HELD * 2**30), None)
+
+
+def _held_in_memory(side: int, settings: Settings) -> dict[str, str]:
+    """The parts of the config by which images are decoded once, and cropped by the batch."""
+    size = settings.image_size
+    return {
+        'augments': f"""
+    type='BatchPreprocessor',
+    augments=[dict(type='BatchResizedCrop', size={size}), dict(type='BatchFlip')],
+    """,
+        'pipeline': f"""dict(type='ResizeEdge', scale={side}, edge='short', backend='pillow'),
+        dict(type='CenterCrop', crop_size={side}),""",
+        'loading': f"""num_workers=0,
+    collate_fn=dict(type='whole_batch'),
+    dataset=dict(type='ImagesInMemory', dataset=images, folder={str(settings.out / DECODED)!r})""",
+    }
+
+
+def _decoded_anew(settings: Settings) -> dict[str, str]:
+    """The same where they do not fit into memory: decoded and cropped one by one in each epoch."""
+    return {
+        'augments': '',
+        'pipeline': f"""dict(type='RandomResizedCrop', scale={settings.image_size}),
+        dict(type='RandomFlip', prob=0.5),""",
+        'loading': f"""num_workers={settings.workers},
+    dataset=images""",
+    }

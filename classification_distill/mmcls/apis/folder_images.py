@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from ..datasets.image_files import SUFFIXES, FoundFiles, find_images, look_at
 from ..errors import UnusableInputError
@@ -21,6 +22,7 @@ class FolderImages:
 
     Attributes:
         count: Number of images that can be read.
+        side: Median of their shorter sides in pixels.
         classes: Names of the subfolders, where they are the classes.
         notes: A line for each oddity: files left out, files read otherwise than they look.
         annotations: Those that can be read, with their class where there are classes, for MMPretrain's ``BaseDataset``:
@@ -28,6 +30,7 @@ class FolderImages:
     """
 
     count: int
+    side: int
     classes: list[str]
     notes: list[str]
     annotations: str
@@ -76,7 +79,9 @@ def list_images(folder: Path, out: Path, with_classes: bool, begun: bool = False
     ]
     metainfo = json.dumps({'classes': classes} if classes else {})
     lines = ',\n'.join(map(json.dumps, entries))
-    return FolderImages(len(readable), classes, notes, f'{{"metainfo": {metainfo}, "data_list": [\n{lines}\n]}}\n')
+    side = int(median(looked_at[name]['side'] for name in readable))
+    annotations = f'{{"metainfo": {metainfo}, "data_list": [\n{lines}\n]}}\n'
+    return FolderImages(len(readable), side, classes, notes, annotations)
 
 
 def _notes_on_names(found: FoundFiles) -> list[str]:
@@ -91,16 +96,15 @@ def _notes_on_names(found: FoundFiles) -> list[str]:
 def _look_at_all(folder: Path, names: list[str], record: Path) -> dict[str, dict]:
     """``name -> entry`` of ``record``, which is brought up to date."""
     lines = record.read_text().splitlines() if record.is_file() else []
-    earlier = {entry['name']: entry for entry in map(json.loads, lines)}
+    earlier = {entry['name']: entry for entry in map(json.loads, lines) if entry.keys() & {'problem', 'side'}}
     entries = {name: {'name': name} | _state(folder / name) for name in names}
     new = [name for name, entry in entries.items() if not entry.items() <= earlier.get(name, {}).items()]
     # Reading and decoding leave Python to the other threads.
     with ThreadPoolExecutor() as pool:
         results = pool.map(lambda name: look_at(folder / name), new)
         results = ProgressBar(results, 'reading images', len(new), unit='image')
-        for name, (problem, remark) in zip(new, results, strict=True):
-            entries[name] |= {'problem': problem} if problem else {}
-            entries[name] |= {'remark': remark} if remark else {}
+        for name, look in zip(new, results, strict=True):
+            entries[name] |= {key: value for key, value in look._asdict().items() if value}
             earlier[name] = entries[name]
     entries = {name: earlier[name] for name in names}
     write_text(record, ''.join(f'{json.dumps(entry)}\n' for entry in entries.values()))

@@ -27,7 +27,11 @@ from ..errors import RepFusionError, UnusableInputError
 from ..files import write_text
 
 NO_PART_OF_A_RUN = ('apis', 'benchmark', 'demo')
-PRELOADED = ['mmcls', 'diffusers.models.unets.unet_2d', 'torch.utils.tensorboard', 'setuptools', 'yapf']
+PRELOADED = [
+    *('mmcls', 'mmpretrain.datasets', 'mmpretrain.evaluation', 'mmpretrain.visualization', 'setuptools', 'yapf'),
+    *('diffusers.models.unets.unet_2d', 'diffusers.pipelines.pipeline_utils', 'torch.utils.tensorboard'),
+    *('matplotlib.figure', 'matplotlib.backends.backend_agg'),
+]
 LIBRARIES = ('torch', 'diffusers', 'onedl-mmengine', 'onedl-mmpretrain', 'onedl-mmsegmentation', 'mmpose')
 
 

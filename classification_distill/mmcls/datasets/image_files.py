@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import mmcv
@@ -53,28 +54,37 @@ def find_images(folder: Path, out: Path | None = None) -> FoundFiles:
     return found
 
 
-def look_at(path: Path) -> tuple[str, str]:
-    """Decode an image as MMCV's ``LoadImageFromFile`` does.
+class Look(NamedTuple):
+    """What was seen of an image.
 
-    Returns:
-        tuple[str, str]: Why it cannot be read, and what of it is read otherwise than a viewer shows it; mostly both are
-        empty.
+    Attributes:
+        problem: Why it cannot be read; mostly empty.
+        remark: What of it is read otherwise than a viewer shows it; mostly empty.
+        side: Its shorter side in pixels, where it can be read.
     """
+
+    problem: str = ''
+    remark: str = ''
+    side: int = 0
+
+
+def look_at(path: Path) -> Look:
+    """Decode an image as MMCV's ``LoadImageFromFile`` does."""
     try:
         content = path.read_bytes()
         image = mmcv.imfrombytes(content) if content else None
     except (OSError, cv2.error) as error:
-        return ' '.join(str(error).split()), ''
+        return Look(' '.join(str(error).split()))
     if not content:
-        return 'it is empty', ''
-    if path.suffix.lower() in EIGHT_BITS:
-        return ('it is damaged or no image' if image is None else ''), ''
-    whole = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        return Look('it is empty')
+    whole = None
+    if path.suffix.lower() not in EIGHT_BITS:
+        whole = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
-        return (
+        return Look(
             'it is damaged or no image' if whole is None else f'its numbers are {whole.dtype}, not 8 or 16 bits'
-        ), ''
-    return '', '' if whole is None else _find_remark(whole, image)
+        )
+    return Look(remark='' if whole is None else _find_remark(whole, image), side=min(image.shape[:2]))
 
 
 def is_hidden(name: str) -> bool:

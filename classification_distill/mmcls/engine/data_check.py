@@ -97,7 +97,7 @@ def _look_at_files(dataset: Dataset) -> Iterator[str]:
     if not hasattr(dataset, 'get_data_info') or not len(dataset):
         return
     paths = {Path(str(dataset.get_data_info(index).get('img_path', ''))) for index in _some_of(dataset, SAMPLES)}
-    remarks = {path: remark for path in sorted(paths) if path.is_file() and (remark := look_at(path)[1])}
+    remarks = {path: remark for path in sorted(paths) if path.is_file() and (remark := look_at(path).remark)}
     if remarks:
         path, remark = next(iter(remarks.items()))
         yield f'{len(remarks)} of {len(paths)} images looked at are read otherwise than they look, as {path}: {remark}.'
