@@ -14,24 +14,25 @@ import torch.multiprocessing as mp
 from support import ROOT
 
 
-def run_tool(script: str, *arguments) -> tuple[int, str]:
-    """Exit code and output of a command of tools/."""
+def run_tool(script: str, *arguments, folder: Path | None = None) -> tuple[int, str]:
+    """Exit code and output of a command of tools/, called in ``folder``."""
     with tempfile.TemporaryFile('w+') as output:
-        process = start_tool(script, *arguments, output=output)
+        process = start_tool(script, *arguments, output=output, folder=folder)
         process.join()
         output.seek(0)
         return process.exitcode, output.read()
 
 
-def start_tool(script: str, *arguments, output: IO[str]) -> mp.Process:
-    """A command of tools/ that runs; what it prints goes to ``output``."""
+def start_tool(script: str, *arguments, output: IO[str], folder: Path | None = None) -> mp.Process:
+    """A command of tools/ that runs in ``folder``; what it prints goes to ``output``."""
     command = [str(ROOT / 'tools' / script), *map(str, arguments)]
-    process = mp.get_context('fork').Process(target=_run_tool, args=(command, output.fileno()))
+    process = mp.get_context('fork').Process(target=_run_tool, args=(command, output.fileno(), folder))
     process.start()
     return process
 
 
-def _run_tool(command: list[str], output: int) -> None:
+def _run_tool(command: list[str], output: int, folder: Path | None) -> None:
+    os.chdir(folder or '.')
     torch.set_num_threads(1)  # of the parent's threads a forked process has none
     os.dup2(output, 1)
     os.dup2(output, 2)

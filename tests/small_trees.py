@@ -147,6 +147,9 @@ def shrink(config: Config) -> None:
     shrink_images(config)
     config.train_cfg.update({'max_epochs': 1} if config.train_cfg.by_epoch else {'max_iters': 2}, val_interval=1)
     config.default_hooks.checkpoint.update(interval=-1, save_last=False)
+    for hook in config.get('custom_hooks', []):
+        if hook.type == 'DDPMSampleHook':
+            hook.update(num_images=2, num_inference_steps=2)
     config.optim_wrapper.optimizer.weight_decay = 0  # a weight then moves by its gradient alone
 
 

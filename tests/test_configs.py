@@ -4,6 +4,7 @@ import gc
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
@@ -14,6 +15,7 @@ from mmcls.engine.preflight import check_data
 from mmcls.engine.pretrained import check_pretrained_weights
 from mmcls.models.guided_diffusion import VARIANTS, build_unet, get_variant
 from mmcls.models.teachers import adm_teacher, classifier_teacher, diffusers_teacher
+from mmcls.visualization import features, timesteps
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmpretrain.registry import MODELS
@@ -49,6 +51,9 @@ def workspace(trees, monkeypatch):
     monkeypatch.setattr(classifier_teacher, 'Config', SimpleNamespace(fromfile=lambda path: narrow(load_whole(path))))
     # Formatting the config, five times a run, takes longer than two iterations.
     monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config.to_dict())))
+    # Pictures are looked at in test_live_view.
+    for module in (features, timesteps):
+        monkeypatch.setattr(module, 'rasterize', lambda figure: np.zeros((2, 2, 3), np.uint8))
     with cifar10_accepted(trees / 'data/cifar10'):
         yield trees
 

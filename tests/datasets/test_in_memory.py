@@ -81,7 +81,7 @@ def _decode(settings):
 
 
 def test_processes_that_meet_decode_once(folder):
-    with ProcessPoolExecutor(3, mp_context=get_context('spawn')) as pool:
+    with ProcessPoolExecutor(3, mp_context=get_context('fork')) as pool:
         sums = list(pool.map(_decode, [config(folder)] * 3))
     assert len(set(sums)) == 1
     assert len(list((folder / 'decoded').glob('*.npy'))) == 1

@@ -211,7 +211,7 @@ def test_two_processes_fill_one_cache(digits, pipeline_folder, tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context('spawn')
+    context = multiprocessing.get_context('fork')
     queue = context.Queue()
     arguments = (port, digits, pipeline_folder, tmp_path, queue)
     processes = [context.Process(target=_train_one_of_two, args=(rank, *arguments)) for rank in range(2)]

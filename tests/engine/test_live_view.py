@@ -1,13 +1,11 @@
 """What TensorBoard shows of a distillation while it runs, read from the event file as TensorBoard reads it."""
 
-import os
-import subprocess
-import sys
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
+from processes import run_tool
 from support import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -22,15 +20,9 @@ def events(digits, pipeline_folder, tmp_path_factory) -> EventAccumulator:
     options += [f'model.teacher.pretrained={pipeline_folder}', 'train_dataloader.dataset.indices=256']
     options += [f'train_cfg.max_epochs={EPOCHS}', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1']
     options += ['custom_hooks.0.interval=8', 'custom_hooks.1.interval=2', 'default_hooks.checkpoint.interval=9']
-    command = [sys.executable, 'tools/train.py', 'configs/digits-hint/ddpm-r18_hint.py', '--work-dir', work_dir]
-    result = subprocess.run(
-        [*map(str, command), '--cfg-options', *options],
-        cwd=ROOT / 'classification_distill',
-        capture_output=True,
-        text=True,
-        env=os.environ | {'OMP_NUM_THREADS': '1'},
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    arguments = ['configs/digits-hint/ddpm-r18_hint.py', '--work-dir', work_dir, '--cfg-options', *options]
+    code, output = run_tool('train.py', *arguments, folder=ROOT / 'classification_distill')
+    assert code == 0, output[-3000:]
     (path,) = work_dir.glob('*/vis_data/events.out.tfevents.*')
     accumulator = EventAccumulator(str(path), size_guidance={'images': 0, 'scalars': 0})
     accumulator.Reload()

@@ -1,7 +1,5 @@
 import json
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +10,10 @@ from mmcls.errors import RepFusionError
 from mmcls.models.guided_diffusion import VARIANTS, build_unet, choose_variant, get_variant, load_guided_diffusion
 from mmcls.models.teachers.adm_teacher import ADMTeacher
 from mmcls.models.teachers.diffusers_teacher import DiffusersTeacher, UNetTeacher
-from support import ROOT
+from processes import run_tool
 from torch.utils.flop_counter import FlopCounterMode
 
+COMMAND = 'convert_guided_diffusion.py'
 MIDDLE = 'mid_block.resnets.1.conv2'
 
 TINY = {
@@ -47,11 +46,6 @@ def save_tiny(name, folder) -> tuple[str, dict]:
     path = folder / 'tiny.pt'
     torch.save(reference(flags).state_dict(), path)
     return str(path), flags
-
-
-def convert(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / 'tools/convert_guided_diffusion.py', *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
 
 
 @pytest.mark.parametrize('name', TINY)
@@ -118,13 +112,12 @@ def assert_same_teacher(checkpoint, flags, folder):
 def test_the_command_converts_once(tmp_path):
     checkpoint, flags = save_tiny('unconditional', tmp_path)
     (tmp_path / 'flags.json').write_text(json.dumps(flags))
-    command = (checkpoint, tmp_path / 'folder', '--variant', tmp_path / 'flags.json')
-    done = convert(*command)
-    assert done.returncode == 0, done.stderr
+    command = (COMMAND, checkpoint, tmp_path / 'folder', '--variant', tmp_path / 'flags.json')
+    code, output = run_tool(*command)
+    assert code == 0, output
     assert_same_teacher(checkpoint, flags, tmp_path / 'folder')
-    again = convert(*command)
-    assert again.returncode == 2
-    assert 'exists' in again.stderr
+    code, output = run_tool(*command)
+    assert (code, 'exists' in output) == (2, True), output
 
 
 def test_a_wrong_variant_is_refused_and_the_right_one_named(tmp_path, monkeypatch):
@@ -187,9 +180,8 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path):
 
 def test_the_command_leaves_nothing_half_written(tmp_path):
     checkpoint, _ = save_tiny('unconditional', tmp_path)
-    done = convert(checkpoint, tmp_path / 'out', '--variant', '64')
-    assert done.returncode == 2
-    assert 'expected 295,904,454' in done.stderr
+    code, output = run_tool(COMMAND, checkpoint, tmp_path / 'out', '--variant', '64')
+    assert (code, 'expected 295,904,454' in output) == (2, True), output
     assert sorted(path.name for path in tmp_path.iterdir()) == ['tiny.pt']
 
 

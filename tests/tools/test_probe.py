@@ -1,5 +1,3 @@
-import sys
-
 import mmcv
 import numpy as np
 import pytest
@@ -8,8 +6,9 @@ from mmcls.apis.probe_configs import write_snippet
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
+from processes import run_tool
 from support import door
-from test_train import DISTILL, TREE, run
+from test_train import DISTILL, TREE
 
 DATA = 'configs/_base_/datasets/digits_b64.py'
 
@@ -25,14 +24,14 @@ def configs(digits, pipeline_folder, tmp_path) -> tuple[str, str]:
     return str(teacher), str(data)
 
 
-def run_probe(configs, out, *arguments, check=True):
-    sizes = ('--train', '60', '--test', '50', '--out', str(out))
-    return run(sys.executable, 'tools/probe.py', *configs, *sizes, *arguments, check=check)
+def run_probe(configs, out, *arguments):
+    return run_tool('probe.py', *configs, '--train', 60, '--test', 50, '--out', out, *arguments)
 
 
 def test_a_resumed_probe_gives_the_table_of_an_uninterrupted_one(configs, tmp_path):
     steps = ('--timesteps', '0', '500', '900')
-    done = run_probe(configs, tmp_path / 'whole', *steps)
+    code, output = run_probe(configs, tmp_path / 'whole', *steps)
+    assert code == 0, output
     whole = (tmp_path / 'whole/probe.csv').read_text()
     lines = whole.splitlines()
     layers = {line.split(',')[0] for line in lines[1:]}
@@ -41,15 +40,14 @@ def test_a_resumed_probe_gives_the_table_of_an_uninterrupted_one(configs, tmp_pa
     assert (tmp_path / 'whole/probe.png').stat().st_size > 5000
 
     (tmp_path / 'whole/probe.csv').write_text('\n'.join([*lines[: 1 + len(layers)], '']))
-    run_probe(configs, tmp_path / 'whole', *steps)
+    assert run_probe(configs, tmp_path / 'whole', *steps)[0] == 0
     assert (tmp_path / 'whole/probe.csv').read_text() == whole
 
-    other = run_probe(configs, tmp_path / 'whole', '--timesteps', '0', check=False)
-    assert other.returncode == 2
-    assert 'other settings (timesteps)' in other.stderr
+    code, other = run_probe(configs, tmp_path / 'whole', '--timesteps', '0')
+    assert (code, 'other settings (timesteps)' in other) == (2, True), other
 
     snippet = (tmp_path / 'whole/best.py').read_text()
-    assert snippet in done.stdout
+    assert snippet in output
     child = tmp_path / 'child.py'
     child.write_text(f"_base_ = '{configs[0]}'\n{snippet}")
     model = MODELS.build(Config.fromfile(child).model)
@@ -85,8 +83,8 @@ def test_wrapped_data_sets_are_read_as_those_in_them(configs, tmp_path):
         loader.dataset = {'type': 'ConcatDataset', 'datasets': [repeated]}
     config.dump(tmp_path / 'wrapped.py')
     arguments = ('--layers', 'mid_block.resnets.0', '--timesteps', '500')
-    run_probe(configs, tmp_path / 'plain', *arguments)
-    run_probe((configs[0], str(tmp_path / 'wrapped.py')), tmp_path / 'wrapped', *arguments)
+    assert run_probe(configs, tmp_path / 'plain', *arguments)[0] == 0
+    assert run_probe((configs[0], tmp_path / 'wrapped.py'), tmp_path / 'wrapped', *arguments)[0] == 0
     assert (tmp_path / 'wrapped/probe.csv').read_text() == (tmp_path / 'plain/probe.csv').read_text()
 
 
@@ -95,9 +93,8 @@ def test_wrapped_data_sets_are_read_as_those_in_them(configs, tmp_path):
     (('--layers', 'mid_block.resnet.0'), 'Near ones: mid_block.resnets.0'),
 ])  # fmt: skip
 def test_what_cannot_be_probed_is_refused(configs, tmp_path, arguments, message):
-    done = run_probe(configs, tmp_path / 'out', *arguments, check=False)
-    assert done.returncode != 0
-    assert message in done.stderr
+    code, output = run_probe(configs, tmp_path / 'out', *arguments)
+    assert (code, message in output) == (2, True), output
     assert not (tmp_path / 'out').exists()
 
 

@@ -1,15 +1,14 @@
 """Training of several epochs with the teacher's features kept, and without."""
 
-import multiprocessing
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from mmengine.config import Config
 
 from ..engine.launch import build_runner
+from .own_process import in_own_process
 from .train import leave_only_training
 
 
@@ -27,8 +26,7 @@ def measure(config: Config) -> list[dict]:
     kept = dict(config.model.get('feature_cache') or {'views': 4}) | {'folder': None}  # one of this measurement
     for way, cache in (('features computed', None), (f'kept, {kept["views"]} views', kept)):
         print(f'{way}: training ...', file=sys.stderr)
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
-            row = pool.submit(_train, config, cache).result()
+        row = in_own_process(_train, config, cache)
         rows.append({'way': way, 'ratio': (rows[0] if rows else row)['seconds'] / row['seconds']} | row)
     return rows
 

@@ -1,12 +1,10 @@
 """Loading of a text-to-image pipeline: whole, and as the teacher does, each in a process of its own."""
 
-import multiprocessing
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -14,6 +12,7 @@ from torch import nn
 
 from ..errors import UnusableInputError
 from ..models.teachers import TextToImageTeacher, prompt
+from .own_process import in_own_process
 
 
 def measure(folder: Path) -> list[dict]:
@@ -36,9 +35,8 @@ def measure(folder: Path) -> list[dict]:
         # The teacher comes twice: the second time it has the prompt, and loads no text encoder.
         for way in [*_WAYS, 'teacher, again']:
             print(f'{way}: loading ...', file=sys.stderr)
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
-                load = _WAYS.get(way, _load_teacher)
-                rows.append({'way': way} | pool.submit(_measure, load, folder, cache).result())
+            load = _WAYS.get(way, _load_teacher)
+            rows.append({'way': way} | in_own_process(_measure, load, folder, cache))
     return rows
 
 

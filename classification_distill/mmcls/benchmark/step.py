@@ -1,13 +1,11 @@
 """One training step, the published way and ours with each option, on the same weights and images."""
 
 import gc
-import multiprocessing
 import statistics
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -20,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..datasets.samples import SampleBatch
 from ..models.teachers.execution import GraphReplay
+from .own_process import in_own_process
 from .published import PublishedTeacher  # noqa: F401
 
 PUBLISHED = 'published'
@@ -116,8 +115,7 @@ class Step:
 
 def peak_memory(model: dict, way: str, batch_size: int) -> int:
     """Bytes that a way needs at most during a step, weights included, measured in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
-        return pool.submit(_peak_memory_here, model, way, batch_size).result()
+    return in_own_process(_peak_memory_here, model, way, batch_size)
 
 
 def _peak_memory_here(model: dict, way: str, batch_size: int) -> int:

@@ -1,11 +1,9 @@
 """Whole training through the runner, data loading included, the published way and ours."""
 
-import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 
 import torch
 from mmengine.config import Config
@@ -13,6 +11,7 @@ from mmengine.hooks import Hook
 
 from ..engine.launch import build_runner
 from ..models.teachers.execution import GraphReplay
+from .own_process import in_own_process
 from .published import PublishedTeacher  # noqa: F401
 from .step import PUBLISHED, adapt, ways
 
@@ -31,9 +30,7 @@ def measure(config: Config, iterations: int) -> list[dict]:
     rows = []
     for name in (PUBLISHED, next(iter(ways()))):
         print(f'{name}: training ...', file=sys.stderr)
-        # Not a Pool, whose processes may have no children and so no data loading workers.
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
-            seconds, waiting, batch_size, device = pool.submit(_train, config, name, iterations).result()
+        seconds, waiting, batch_size, device = in_own_process(_train, config, name, iterations)
         median = statistics.median(seconds)
         rows.append({
             'way': name,
