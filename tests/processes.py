@@ -5,6 +5,7 @@ import runpy
 import sys
 import tempfile
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +34,7 @@ def start_tool(script: str, *arguments, output: IO[str], folder: Path | None = N
 
 def _run_tool(command: list[str], output: int, folder: Path | None) -> None:
     os.chdir(folder or '.')
+    forkserver._forkserver._forkserver_pid = None  # one that the parent started is no child of this process
     torch.set_num_threads(1)  # of the parent's threads a forked process has none
     os.dup2(output, 1)
     os.dup2(output, 2)

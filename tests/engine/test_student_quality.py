@@ -92,6 +92,7 @@ def test_a_training_measures_its_student_and_trains_as_without(digits, pipeline_
         config.train_dataloader.dataset.indices = 128
         config.train_cfg = {'by_epoch': True, 'max_epochs': 3}
         config.custom_hooks = hooks
+        config.experiment_name = name  # runs of one name and second would share a logger
         for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg'):
             config[key] = None
         train(config)
@@ -115,6 +116,7 @@ def test_a_training_measures_its_student_and_trains_as_without(digits, pipeline_
 def test_the_validation_split_measures_where_no_folder_is_given(digits, pipeline_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT / 'classification_distill')
     config = prepare_config(CONFIG, {'data_root': str(digits)}, work_dir=str(tmp_path))
+    config.experiment_name = 'validation_split'
     config.model.teacher.pretrained = pipeline_folder
     config.model.backbone.update(base_channels=4, stem_channels=4)
     for split in ('train', 'val'):
