@@ -27,8 +27,14 @@ def main() -> None:
     add('--image-size', type=int, metavar='PX', help="side of the student's images (the teacher's size)")
     add('--batch-size', type=int, metavar='N', default=64, help='of a process; all images, if fewer (%(default)s)')
     add('--val', metavar='FOLDER', help='labelled images by class, to measure the student')
-    add('--workers', type=int, metavar='N', default=4, help='that read images, if memory holds them not (%(default)s)')
-    add('--views', type=int, metavar='N', help='views of an image, their features kept (always new)')
+    add(
+        '--workers',
+        type=int,
+        metavar='N',
+        default=4,
+        help='data workers, if memory is too small (%(default)s)',
+    )
+    add('--views', type=int, metavar='N', help='fixed views of an image, features kept (new ones)')
     args = vars(parser.parse_args())
     print(f'{args["folder"]}: starting', flush=True)  # the libraries take seconds
 

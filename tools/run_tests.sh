@@ -19,7 +19,7 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
-# Some tests wait, for a Slurm or a signal: one process more than there are cores. One thread each: several threads on a
-# small machine are far slower as soon as anything else runs.
+# Some tests wait, for a Slurm or a signal: one process more than a small machine has cores. One thread each: several
+# threads are far slower as soon as anything else runs.
 processes=$(($(nproc) < 4 ? $(nproc) + 1 : 4))
 OMP_NUM_THREADS=1 exec "$PYTHON" -m pytest --numprocesses "$processes" --dist loadfile --no-loadscope-reorder "$@"

@@ -31,7 +31,7 @@ def main() -> None:
 
     from mmcls import engine, errors
 
-    gc.freeze()  # MMEngine's data sets collect garbage, and what was imported is none
+    gc.freeze()  # MMEngine's data sets collect garbage, each time among all that was imported
     follow = args.work_dir, args.launcher, args.resume, args.amp, args.auto_scale_lr
     with errors.told(named=True):
         config = engine.prepare_config(args.config, args.cfg_options, *follow)

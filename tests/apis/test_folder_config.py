@@ -1,5 +1,6 @@
 """How the images of a folder come to a student: held in memory where they fit."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,42 +11,73 @@ from mmcls.errors import UnusableInputError
 from mmengine.config import Config
 
 
-def config(count, side, **settings):
-    """The config for so many images, whose shorter side is so long, and a student that sees them at 32 pixels."""
-    settings = folder_config.Settings(
-        folder=Path('photos'), out=Path('out'), recipe=folder_config.RECIPE, gpus=1, epochs=2, lr=1e-3, seed=0,
-        image_size=32, batch_size=8, workers=3, fitted_batch_size=8, **settings,
-    )  # fmt: skip
-    model = {'teacher': {'pretrained': 'x'}, 'timestep_policy': {'type': 'FixedPolicy'}, 'distill_loss': []}
-    network = Network({'type': 'ResNet'}, None, (), [0.0] * 3, [1.0] * 3)
-    found = FolderImages(count, side, [], [], '')
-    return Config.fromstring(folder_config.config_text(settings, model | {'standardizer': None}, network, found), '.py')
+@pytest.fixture
+def config(tmp_path):
+    """Makes the config for so many images, whose shorter side is so long, and a student that sees them at 32 pixels."""
+
+    def make(count, side, **settings):
+        settings = folder_config.Settings(
+            folder=Path('photos'), out=tmp_path, recipe=folder_config.RECIPE, gpus=1, epochs=2, lr=1e-3, seed=0,
+            image_size=32, batch_size=8, workers=3, fitted_batch_size=8, **settings,
+        )  # fmt: skip
+        model = {'teacher': {'pretrained': 'x'}, 'timestep_policy': {'type': 'FixedPolicy'}, 'distill_loss': []}
+        network = Network({'type': 'ResNet'}, None, [0.0] * 3, [1.0] * 3, [])
+        found = FolderImages(count, side, [], [], '')
+        settings.held_side = folder_config.choose_held_side(settings, found)
+        return folder_config.config_text(settings, model | {'standardizer': None}, network, found)
+
+    return make
 
 
-def held_at(config):
-    dataset = config.train_dataloader.dataset
-    return dataset.dataset.pipeline[2].crop_size if dataset.type == 'ImagesInMemory' else None
+@pytest.fixture
+def free(monkeypatch):
+    """Sets how many bytes of the disk are free."""
+    usage = shutil.disk_usage('/')
+    return lambda number: monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage._replace(free=number))
 
 
-def test_large_images_are_held_at_twice_the_students_size():
-    assert [held_at(config(100, side)) for side in (20, 32, 63, 64, 4000)] == [32, 32, 32, 64, 64]
-    assert config(100, 4000).data_preprocessor.augments[0] == {'type': 'BatchResizedCrop', 'size': 32}
+@pytest.fixture(autouse=True)
+def large_disk(free):
+    free(10**13)
 
 
-def test_what_does_not_fit_is_held_at_the_students_size_or_decoded_anew():
-    fits = int(folder_config.HELD * 2**30) // (3 * 32**2)
+def held_at(text):
+    dataset = Config.fromstring(text, '.py').train_dataloader.dataset
+    if dataset.type != 'ImagesInMemory':
+        return None
+    resized, cropped = dataset.dataset.pipeline[1:3]
+    assert resized.scale == cropped.crop_size
+    return resized.scale
+
+
+def test_large_images_are_held_at_twice_the_students_size(config):
+    texts = [config(100, side) for side in (20, 32, 63, 64, 4000)]
+    assert [held_at(text) for text in texts] == [32, 32, 32, 64, 64]
+    augments = Config.fromstring(texts[-1], '.py').data_preprocessor.augments
+    assert augments[0] == {'type': 'BatchResizedCrop', 'size': 32}
+
+
+def test_what_does_not_fit_is_held_at_the_students_size_or_decoded_anew(config, free):
+    fits = int(folder_config.MOST_HELD * 2**30) // (3 * 32**2)
     assert [held_at(config(count, 64)) for count in (fits // 4, fits // 4 + 1, fits)] == [64, 32, 32]
-    anew = config(fits + 1, 64)
-    assert held_at(anew) is None
+    anew = Config.fromstring(config(fits + 1, 64), '.py')
     assert anew.train_dataloader.num_workers == 3
     assert [step.type for step in anew.train_dataloader.dataset.pipeline] == [
         'LoadImageFromFile', 'RandomResizedCrop', 'RandomFlip', 'PackInputs',
     ]  # fmt: skip
     assert 'type' not in anew.data_preprocessor
-    with pytest.raises(UnusableInputError, match='views=4: features are kept of images in memory'):
+    with pytest.raises(UnusableInputError, match='views=4: features are kept of images that are held in memory'):
         config(fits + 1, 64, views=4)
+    free(2 * 100 * 3 * 32**2)
+    assert [held_at(config(count, 64)) for count in (25, 100, 101)] == [64, 32, None]
 
 
-def test_features_of_fixed_views_are_kept_where_asked():
-    assert config(100, 32, views=4).model.feature_cache == {'views': 4}
-    assert 'feature_cache' not in config(100, 32).model
+def test_a_begun_training_keeps_what_it_holds(config, tmp_path):
+    begun = config(100, 63)
+    (tmp_path / folder_config.CONFIG).write_text(begun)
+    assert config(10**9, 4000) == begun
+
+
+def test_features_of_fixed_views_are_kept_where_asked(config):
+    assert Config.fromstring(config(100, 32, views=4), '.py').model.feature_cache == {'views': 4}
+    assert 'feature_cache' not in Config.fromstring(config(100, 32), '.py').model

@@ -142,6 +142,18 @@ def test_a_fixed_view_is_the_same_each_time(images):
     assert sum(torch.equal(a, b) for a, b, _ in views) < 0.2 * len(views)
 
 
+@pytest.mark.parametrize('as_batch', [True, False])
+def test_without_augmentation_an_image_is_shown_whole_at_the_size_of_its_crops(as_batch):
+    preprocessor = BatchPreprocessor([{'type': 'BatchResizedCrop', 'size': 4}, {'type': 'BatchFlip'}])
+    squares = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    squares[:, :, :, 4:] = 200
+    for inputs in (squares, squares[:, :, ::2, ::2]):
+        shown = preprocessor({'inputs': inputs if as_batch else list(inputs)})['inputs']
+        assert shown.shape == (2, 3, 4, 4)
+        assert torch.equal(shown[..., 0], torch.zeros(2, 3, 4))
+        assert torch.equal(shown[..., 3], torch.full((2, 3, 4), 200.0))
+
+
 def test_mixed_precision_moves_no_crop(images):
     preprocessor = BatchPreprocessor([{'type': 'BatchResizedCrop', 'scale': (0.2, 0.5)}])
     large = images.repeat_interleave(16, 2).repeat_interleave(16, 3)

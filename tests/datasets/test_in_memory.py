@@ -1,6 +1,7 @@
 """Images held in memory: what a batch of them is, where it is kept, and that nothing downstream can tell."""
 
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -74,6 +75,28 @@ def test_images_are_decoded_once_and_anew_when_a_file_changes(folder):
     changed = ImagesInMemory(**config(folder))
     assert np.array_equal(changed.images[0, 2], np.full((6, 5), 255))  # LoadImageFromFile gives BGR
     assert len(list((folder / 'decoded').glob('*.npy'))) == 2
+
+
+def test_the_fingerprint_changes_with_any_file_and_not_with_its_place(folder, tmp_path_factory):
+    elsewhere = shutil.copytree(folder, tmp_path_factory.mktemp('elsewhere') / 'copy')
+    first = ImagesInMemory(**config(folder)).fingerprint()
+    assert ImagesInMemory(**config(elsewhere)).fingerprint() == first
+    path, looked_at = folder / 'images/b/1.png', [0]
+    path.write_bytes(path.read_bytes() + b'more')  # the same picture
+
+    class FewLookedAt(ImagesInMemory):
+        def __getattribute__(self, name):
+            images = super().__getattribute__(name)
+            return images[looked_at] if name == 'images' else images
+
+    assert FewLookedAt(**config(folder)).fingerprint() != FewLookedAt(**config(elsewhere)).fingerprint()
+
+
+def test_names_that_are_no_text_are_held(folder):
+    (folder / 'images/a/0.png').rename(folder / 'images/a' / os.fsdecode(b'caf\xe9.png'))
+    held = ImagesInMemory(**config(folder))
+    assert len(held) == 12
+    assert held.fingerprint()
 
 
 def _decode(settings):

@@ -3,7 +3,9 @@
 import json
 import multiprocessing
 import os
+import shutil
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from mmcls.datasets import FeatureCache
 from mmcls.engine import dry_run
 from mmcls.engine.launch import build_runner
+from mmcls.engine.student_agreement import StudentAgreementHook
 from mmcls.errors import UnusableInputError
 from mmcls.weights import unwrap
 from mmengine.config import Config
@@ -226,8 +229,21 @@ def test_two_processes_fill_one_cache(digits, pipeline_folder, tmp_path):
     assert all(hits == 1 for _, hits in results)
 
 
-def test_a_dry_run_says_how_large_it_gets_and_leaves_nothing(digits, pipeline_folder, tmp_path, capsys):
+def test_the_agreement_of_views_is_of_two_that_differ(digits, pipeline_folder, tmp_path):
     settings = config(digits, pipeline_folder, tmp_path)
+    settings.model.feature_cache.views = 1
+    runner = build_runner(settings, progress=False)
+    first, second = StudentAgreementHook(num_images=IMAGES)._pair(runner, unwrap(runner.model))
+    assert (first != second).flatten(1).any(1).float().mean() > 0.5
+    assert unwrap(runner.model).data_preprocessor.num_views == 1
+
+
+def test_a_dry_run_says_how_large_it_gets_and_leaves_nothing(digits, pipeline_folder, tmp_path, capsys, monkeypatch):
+    settings = config(digits, pipeline_folder, tmp_path)
+    asked, usage = [], shutil.disk_usage
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: asked.append(Path(folder)) or usage(folder))
     dry_run(settings)
+    assert asked
+    assert {folder.parent for folder in asked} == {tmp_path}  # the disk of the training, not that of /tmp
     assert f'up to {IMAGES * 2 * (1 + 2 * 16) / 2**30:.2g} GiB when full' in capsys.readouterr().out
-    assert not (tmp_path / 'cache').exists()
+    assert not list(tmp_path.iterdir())

@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_probe_proposes_and_marks_them(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr('mmcls.models.teachers.prompt.CACHE', str(tmp_path))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     teacher = load_teacher(folder, 'blocks')
     assert teacher.layers[-1] == 'up_blocks.1'  # which is no residual block; up_blocks.2 this network does not have
     images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)

@@ -49,13 +49,13 @@ def write_flux(folder: Path, **config) -> int:
 
 def test_what_is_measured(tmp_path, monkeypatch):
     write_flux(tmp_path / 'flux')
-    monkeypatch.setattr('mmcls.models.teachers.prompt.CACHE', '')  # and back again
+    monkeypatch.setenv('XDG_CACHE_HOME', '')  # and back again
     for load in (loading._load_whole, loading._load_teacher):
-        row = loading._measure(load, tmp_path / 'flux', str(tmp_path / 'prompts'))
+        row = loading._measure(load, tmp_path / 'flux', str(tmp_path))
         assert row['load_seconds'] > 0
         assert row['peak_memory'] > 0
         assert row['read'] >= 0
-    assert list((tmp_path / 'prompts').glob('*.safetensors'))
+    assert list((tmp_path / 'repfusion/prompts').glob('*.safetensors'))
 
 
 def test_a_folder_without_a_pipeline_is_refused(tmp_path, capsys):

@@ -26,8 +26,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    cache = tmp_path_factory.getbasetemp() / 'prompts'
-    monkeypatch.setattr('mmcls.models.teachers.prompt.CACHE', str(cache))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.getbasetemp() / 'stand_ins'))
 
 
 @pytest.fixture

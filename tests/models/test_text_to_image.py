@@ -32,8 +32,8 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr('mmcls.models.teachers.prompt.CACHE', str(tmp_path / 'prompts'))
-    return tmp_path / 'prompts'
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    return tmp_path / 'repfusion/prompts'
 
 
 class DoneError(Exception):

@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 from mmcls.benchmark import data as benchmark_data
+from mmcls.benchmark import own_process
 from mmcls.benchmark import processes as benchmark_processes
 from mmcls.benchmark import scaling as benchmark_scaling
 from mmcls.benchmark import shapes as benchmark_shapes
@@ -22,6 +23,12 @@ from mmpretrain.registry import TRANSFORMS
 from processes import run_tool
 from support import door
 from test_train import DISTILL, TREE, distill_options
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch):
+    """Measurements share the libraries with this process: how much memory they take is not looked at here."""
+    monkeypatch.setattr(own_process, 'START', 'fork')
 
 
 def run_benchmark(*arguments):

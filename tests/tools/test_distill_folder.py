@@ -46,7 +46,7 @@ def photos(tmp_path_factory) -> Path:
 
 def arguments(photos: Path, out: Path, teacher: str, *more) -> list:
     return [photos, '--teacher', teacher, '--student', 'resnet10t', '--out', out, '--epochs', EPOCHS,
-            '--batch-size', 12, '--image-size', 32, '--workers', 0, *more]  # fmt: skip
+            '--batch-size', 12, '--image-size', 24, *more]  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -306,7 +306,7 @@ RECIPE = """model = dict(
 def test_a_recipe_and_settings_of_ones_own_are_written_and_train(photos, pipeline_folder, tmp_path, monkeypatch):
     recipe = tmp_path / 'recipe.py'
     recipe.write_text(RECIPE)
-    more = ['--epochs', 1, '--recipe', recipe, '--lr', 2e-3, '--seed', 7]
+    more = ['--epochs', 1, '--recipe', recipe, '--lr', 2e-3, '--seed', 7, '--views', 2]
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     code, output = run_tool('distill_folder.py', *arguments(photos, tmp_path / 'out', pipeline_folder, *more))
     assert code == 0, output[-3000:]
@@ -344,7 +344,7 @@ def test_a_loss_of_every_layer_and_a_timestep_in_a_recipes_place():
             1,
             '--student resnet19: neither timm nor MMPretrain has such a model. Near ones: res',
         ),
-        ({'--student': 'tinyvit-5m_3rdparty_in1k'}, 1, 'cannot be used with images of 32x32 pixels: '),
+        ({'--student': 'tinyvit-5m_3rdparty_in1k'}, 1, 'cannot be used with images of 24x24 pixels: '),
         ({'--layers': 'mid_block.resnets.9'}, 1, "no layer 'mid_block.resnets.9'. Near ones: mid_block"),
         (
             {'--recipe': BASE / 'default_runtime.py'},

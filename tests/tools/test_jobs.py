@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from mmcls.apis import jobs
 from mmcls.apis.jobs import Job, run_jobs
 
@@ -42,6 +43,11 @@ def test_jobs_run_once_each_after_what_they_need(script, tmp_path, capsys):
     assert (tmp_path / 'classification_distill/taken').is_file()
     run_jobs([second, first], 2)  # a script that ran again would fail
     assert '2 of 2 runs are done already.' in capsys.readouterr().out
+
+
+def test_a_run_can_use_a_gpu(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    run_jobs([script('gpu', 'import torch\nassert not torch.cuda._is_in_bad_fork()')], 1)
 
 
 def test_a_run_ends_with_the_one_that_started_it(tmp_path):

@@ -13,7 +13,18 @@ from ..datasets.image_folder import load_classes
 from ..engine import dry_run, prepare_config, train
 from ..errors import UnusableInputError
 from ..files import remove, write_text
-from .folder_config import CONFIG, LOSSES, POLICIES, RECIPE, TREE, WORK_DIR, Settings, config_text
+from .folder_config import (
+    CONFIG,
+    DECODED,
+    LOSSES,
+    POLICIES,
+    RECIPE,
+    TREE,
+    WORK_DIR,
+    Settings,
+    choose_held_side,
+    config_text,
+)
 from .folder_images import IMAGES, FolderImages, list_images
 from .publish import publish
 from .recipe import choose_policy, fit_recipe
@@ -120,9 +131,10 @@ def distill(
     if student_weights:
         path = settings.out / 'student_weights.pth'
         network.backbone['init_cfg'] = write_starting_weights(Path(student_weights), network.backbone, path)
+    settings.held_side = choose_held_side(settings, found)
     text = config_text(settings, model, network, found)
     run = _write_config(settings, text)
-    write_text(settings.out / IMAGES, found.annotations)
+    _write_images(settings, found)
     run_steps(_plan(settings, run), settings.out / 'commands.sh')
     print(f'{settings.out}: student (see README.md in it), report.html, distill.py, commands.sh')
     return run
@@ -163,6 +175,14 @@ def _look_at_images(settings: Settings, subfolders_are_classes: bool) -> FolderI
             f'{images.count} images are too few: at least {2 * settings.gpus} are needed, 2 for each process.'
         )
     return images
+
+
+def _write_images(settings: Settings, found: FolderImages) -> None:
+    """Write which images there are; without those that were decoded, where there were others before."""
+    path = settings.out / IMAGES
+    if path.is_file() and path.read_text() != found.annotations:
+        remove(settings.out / DECODED)
+    write_text(path, found.annotations)
 
 
 def _write_config(settings: Settings, text: str) -> Training:

@@ -1,7 +1,10 @@
 """The config of a distillation on a folder of images, as a file."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from mmengine.config import Config
 
 from ..configs import ROOT, as_code, load_config
 from ..errors import UnusableInputError
@@ -20,7 +23,7 @@ POLICIES = {
     'reinforce': {'type': 'ReinforcePolicy', 'entropy_weight': 0.1, 'entropy_decay_until': None},
 }
 LOSSES = ('HintLoss', 'ATLoss', 'RKDLoss', 'InfoNCELoss')
-HELD = 8.0  # GiB of decoded images at most; what takes more is decoded anew in each epoch
+MOST_HELD = 8.0  # GiB of decoded images; what takes more is decoded anew in each epoch
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Settings:
         views: Fixed views of each image whose features are kept; None for views that are drawn anew.
         val: Folder of labelled images on which the student is measured.
         fitted_batch_size: ``batch_size``, or all images where there are fewer.
+        held_side: Side in pixels of the images as they are held in memory; None where they are decoded anew.
     """
 
     folder: Path
@@ -56,14 +60,11 @@ class Settings:
     views: int | None = None
     val: Path | None = None
     fitted_batch_size: int = 0
+    held_side: int | None = None
 
 
 def config_text(settings: Settings, model: dict, student: Network, images: FolderImages) -> str:
-    """The config as a person reads it; ``model`` holds the teacher, the policy and the losses.
-
-    Raises:
-        UnusableInputError: When features shall be kept of images that do not fit into memory.
-    """
+    """The config as a person reads it; ``model`` holds the teacher, the policy and the losses."""
     teacher, policy = model['teacher'], model['timestep_policy']
     learns = policy['type'] == 'ReinforcePolicy'
     head = {'type': 'ViewAgreementHead'}
@@ -77,13 +78,7 @@ def config_text(settings: Settings, model: dict, student: Network, images: Folde
     hooks = [*load_config(TREE / 'configs/_base_/policy_runtime.py').custom_hooks] if learns else []
     source = 'checkpoint' if 'checkpoint' in teacher else 'pretrained'
     cache = f'\n    feature_cache=dict(views={settings.views}),' if settings.views else ''
-    side = _side_held(settings.image_size, images)
-    if settings.views and not side:
-        raise UnusableInputError(
-            f'views={settings.views}: features are kept of images in memory, and {images.count:,} of '
-            f'{settings.image_size} pixels take more than {HELD:g} GiB. Give a smaller image_size, or leave it out.'
-        )
-    data = _held_in_memory(side, settings) if side else _decoded_anew(settings)
+    data = _held_in_memory(settings) if settings.held_side else _decoded_anew(settings)
     return f"""# Written by tools/distill_folder.py. It trains again by, in {TREE}:
 # bash tools/dist_train.sh {settings.out / CONFIG} {settings.gpus}
 _base_ = {str(TREE / f'configs/_base_/{"policy" if learns else "default"}_runtime.py')!r}
@@ -123,19 +118,34 @@ randomness = dict(seed={settings.seed})
 """
 
 
-def _side_held(size: int, images: FolderImages) -> int | None:
-    """Side in pixels of the images as they are held in memory, for a student that sees them at ``size``.
+def choose_held_side(settings: Settings, images: FolderImages) -> int | None:
+    """Side in pixels at which the images are held in memory; None where they would take too much of it, or of the disk.
 
-    Larger images are held at twice that, so that what is cut out of them stays sharp. None where not even ``size``
-    fits into ``HELD``.
+    Large ones are held at twice the student's size, so that what is cut out of them is mostly no smaller than what the
+    student sees. A training that was begun keeps its side, however many images came or went.
+
+    Raises:
+        UnusableInputError: When features shall be kept of images that cannot be held.
     """
-    sides = (2 * size, size) if images.side >= 2 * size else (size,)
-    return next((side for side in sides if 3 * side**2 * images.count <= HELD * 2**30), None)
-
-
-def _held_in_memory(side: int, settings: Settings) -> dict[str, str]:
-    """The parts of the config by which images are decoded once, and cropped by the batch."""
+    if (path := settings.out / CONFIG).is_file():
+        dataset = Config.fromfile(path).train_dataloader.dataset
+        return dataset.dataset.pipeline[1].scale if dataset.type == 'ImagesInMemory' else None
     size = settings.image_size
+    room = min(MOST_HELD * 2**30, shutil.disk_usage(settings.out).free / 2)
+    sides = (2 * size, size) if images.median_side >= 2 * size else (size,)
+    held = next((side for side in sides if 3 * side**2 * images.count <= room), None)
+    if settings.views and held is None:
+        raise UnusableInputError(
+            f'views={settings.views}: features are kept of images that are held in memory, and {images.count:,} of '
+            f'{size} pixels take {3 * size**2 * images.count / 2**30:.1f} GiB, of which {room / 2**30:.1f} are at most '
+            f'to be had ({MOST_HELD:g}, and half of what is free in {settings.out}). Leave views out.'
+        )
+    return held
+
+
+def _held_in_memory(settings: Settings) -> dict[str, str]:
+    """The parts of the config by which images are decoded once, and cropped by the batch."""
+    size, side = settings.image_size, settings.held_side
     return {
         'augments': f"""
     type='BatchPreprocessor',

@@ -22,7 +22,7 @@ class FolderImages:
 
     Attributes:
         count: Number of images that can be read.
-        side: Median of their shorter sides in pixels.
+        median_side: Median of their shorter sides in pixels.
         classes: Names of the subfolders, where they are the classes.
         notes: A line for each oddity: files left out, files read otherwise than they look.
         annotations: Those that can be read, with their class where there are classes, for MMPretrain's ``BaseDataset``:
@@ -30,7 +30,7 @@ class FolderImages:
     """
 
     count: int
-    side: int
+    median_side: int
     classes: list[str]
     notes: list[str]
     annotations: str

@@ -28,9 +28,17 @@ from ..files import write_text
 
 NO_PART_OF_A_RUN = ('apis', 'benchmark', 'demo')
 PRELOADED = [
-    *('mmcls', 'mmpretrain.datasets', 'mmpretrain.evaluation', 'mmpretrain.visualization', 'setuptools', 'yapf'),
-    *('diffusers.models.unets.unet_2d', 'diffusers.pipelines.pipeline_utils', 'torch.utils.tensorboard'),
-    *('matplotlib.figure', 'matplotlib.backends.backend_agg'),
+    'diffusers.models.unets.unet_2d',
+    'diffusers.pipelines.pipeline_utils',
+    'matplotlib.backends.backend_agg',
+    'matplotlib.figure',
+    'mmcls',
+    'mmpretrain.datasets',
+    'mmpretrain.evaluation',
+    'mmpretrain.visualization',
+    'setuptools',
+    'torch.utils.tensorboard',
+    'yapf',
 ]
 LIBRARIES = ('torch', 'diffusers', 'onedl-mmengine', 'onedl-mmpretrain', 'onedl-mmsegmentation', 'mmpose')
 
@@ -165,7 +173,7 @@ def runs_at_a_time() -> int:
 def run_jobs(jobs: list[Job], num_parallel: int) -> None:
     """Run those of ``jobs`` that are not done, in an order that respects what they need.
 
-    Each is a process of its own, of a server that has imported the libraries already.
+    Each is a process of its own; without a GPU, of a server that has imported the libraries already.
 
     Raises:
         ValueError: When a job needs one that is neither done nor among ``jobs``.
@@ -231,7 +239,8 @@ def _start(job: Job) -> BaseProcess:
         shutil.rmtree(job.work_dir)  # of other settings or code: nothing of it is to be resumed, or read
     job.work_dir.mkdir(parents=True, exist_ok=True)
     write_text(inputs, json.dumps(job.inputs))
-    context = multiprocessing.get_context('forkserver')
+    # Libraries ask for GPUs when they are imported, and what is forked after that cannot use one.
+    context = multiprocessing.get_context('spawn' if torch.cuda.is_available() else 'forkserver')
     context.set_forkserver_preload(PRELOADED)
     # Read when torch is imported: small processes with several threads each are up to ten times slower.
     os.environ['OMP_NUM_THREADS'] = '1'

@@ -14,8 +14,9 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch.utils.data import Dataset, Subset
 from tqdm.contrib.concurrent import thread_map
 
-from ..configs import load_config, type_name
+from ..configs import load_config
 from ..datasets.image_folder import load_classes
+from ..datasets.in_memory import one_by_one
 from ..engine.preflight import walk_datasets
 from ..errors import UnusableInputError
 from ..files import write_text, written_whole
@@ -122,9 +123,7 @@ def _read_folder(folder: Path, size: int, *limits: int) -> tuple[list[Labelled],
 
 def _build_images(config: Config, split: str, limit: int, seed: int = 0) -> Dataset:
     """A fixed random part of a split, to be read without augmentation."""
-    settings = config[f'{split}_dataloader'].dataset
-    if type_name(settings) == 'ImagesInMemory':  # which decodes all images, and few are read here
-        settings = settings.dataset
+    settings = one_by_one(config[f'{split}_dataloader'].dataset)
     if split == 'train':
         plain = _innermost(config.val_dataloader.dataset)[0].pipeline
         for dataset in _innermost(settings):

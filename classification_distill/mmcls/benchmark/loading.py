@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import UnusableInputError
-from ..models.teachers import TextToImageTeacher, prompt
+from ..models.teachers import TextToImageTeacher
 from .own_process import in_own_process
 
 
@@ -66,7 +66,7 @@ def _measure(load: Callable, folder: Path, cache: str) -> dict:
     import diffusers  # noqa: F401, which is not what is measured
     import transformers  # noqa: F401
 
-    prompt.CACHE = cache
+    os.environ['XDG_CACHE_HOME'] = cache
     _forget(folder)
     Path('/proc/self/clear_refs').write_text('5')  # the peak begins here
     before, read, start = _memory(), _read_from_disk(), time.perf_counter()

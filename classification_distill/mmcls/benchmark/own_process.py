@@ -4,13 +4,10 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
+START = 'spawn'  # what is forked shares memory with its parent, and cannot use a GPU that the parent knows of
+
 
 def in_own_process(function: Callable, *args):
-    """What ``function(*args)`` returns in a process of its own.
-
-    It has the libraries already, from a process that imports them once and touches no GPU; it may start data workers.
-    """
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['mmcls.benchmark'])
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    """What ``function(*args)`` returns in a process of its own, which may start others, such as data workers."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(START)) as pool:
         return pool.submit(function, *args).result()

@@ -31,6 +31,11 @@ def whole_batch(batch: dict) -> dict:
     return batch
 
 
+def one_by_one(dataset: dict) -> dict:
+    """The config of a data set that decodes images when they are asked for, for who wants a few of them."""
+    return dataset['dataset'] if type_name(dataset) == 'ImagesInMemory' else dataset
+
+
 @DATASETS.register_module()
 class ImagesInMemory(Dataset):
     """A data set of classification whose images, all of one size, are held as one array of bytes.
@@ -137,17 +142,22 @@ class ImagesInMemory(Dataset):
         return any(not torch.equal(one, other) for again in read[1:] for one, other in zip(read[0], again, strict=True))
 
     def fingerprint(self) -> str:
-        """Changes with the labels and the images, of which a thousand are looked at, and with their number."""
-        some = self.images[:: max(1, len(self) // 1000)]
-        labels = b'' if self._labels is None else self._labels.numpy().tobytes()
-        return hashlib.sha256(f'{self.images.shape}'.encode() + some.tobytes() + labels).hexdigest()[:32]
+        """Changes with the labels, with the files' names and sizes, and with the images, of which 1,000 are looked at.
+
+        It does not change when files are copied to another place.
+        """
+        digest = hashlib.sha256(f'{self.images.shape}'.encode() + self.images[:: max(1, len(self) // 1000)].tobytes())
+        digest.update(b'' if self._labels is None else self._labels.numpy().tobytes())
+        for path in self._paths or ():
+            digest.update(os.fsencode(f'{os.path.basename(path)} {os.path.getsize(path)}\n'))
+        return digest.hexdigest()[:32]
 
     def _file_fingerprint(self, config: dict) -> str:
         """Changes with the config, with the files' names, and with what is in them."""
         digest = hashlib.sha256(repr(config).encode())
         for path in self._paths:
             status = os.stat(path)
-            digest.update(f'{path} {status.st_size} {status.st_mtime_ns}\n'.encode())
+            digest.update(os.fsencode(f'{path} {status.st_size} {status.st_mtime_ns}\n'))
         return digest.hexdigest()[:32]
 
     def _map(self, path: Path) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import BATCH_AUGMENTS, MODELS
 from torch import Tensor
@@ -14,6 +15,8 @@ from .samples import SampleBatch
 @MODELS.register_module()
 class BatchPreprocessor(ClsDataPreprocessor):
     """MMPretrain's ``ClsDataPreprocessor``, before whose normalisation the batch is augmented in training.
+
+    Otherwise images are only resized, whole, to the size of the crops that training gives, where these have one.
 
     Args:
         augments: Configs of augmentations, such as ``BatchCrop`` and ``BatchFlip``, in their order.
@@ -29,6 +32,7 @@ class BatchPreprocessor(ClsDataPreprocessor):
         super().__init__(**options)
         self.augments = [BATCH_AUGMENTS.build(augment) for augment in augments]
         self.num_views: int | None = None
+        self.size = next((a.size for a in reversed(self.augments) if getattr(a, 'size', None)), None)
 
     def fix_views(self, number: int, seed: int) -> None:
         """From now on, draw one of ``number`` fixed views of each image, and write its number as ``view``."""
@@ -46,7 +50,7 @@ class BatchPreprocessor(ClsDataPreprocessor):
         """
         inputs, samples = data['inputs'], data.get('data_samples')
         if not isinstance(inputs, Tensor):
-            if not (training and self.augments):
+            if not (self.augments if training else self.size):
                 return super().forward(data, training)
             inputs = torch.stack(list(inputs))
         inputs = inputs.to(self.device, non_blocking=True)
@@ -56,6 +60,8 @@ class BatchPreprocessor(ClsDataPreprocessor):
             # Under mixed precision the places of crops would be rounded.
             with torch.autocast(inputs.device.type, enabled=False):
                 inputs = self._augment(inputs, samples)
+        elif self.size and inputs.shape[-2:] != (self.size, self.size):
+            inputs = F.interpolate(inputs.float(), (self.size, self.size), mode='bilinear', antialias=True)
         if (
             isinstance(samples, list)
             or self.pad_size_divisor > 1

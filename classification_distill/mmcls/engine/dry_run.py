@@ -35,7 +35,7 @@ class DryRunError(RepFusionError):
 
 
 def dry_run(config: Config, allow_partial_init: bool = False) -> None:
-    """Print what a training of ``config`` costs; nothing is left behind.
+    """Print what a training of ``config`` costs; only decoded images are left behind, which it needs.
 
     Raises:
         DryRunError: With a sentence for each problem that would end the training.
@@ -47,11 +47,9 @@ def dry_run(config: Config, allow_partial_init: bool = False) -> None:
     with _collect_errors(problems):
         for unused in resolve_checkpoint(config):
             print(unused)
-    with tempfile.TemporaryDirectory(prefix='dry_run_') as folder:
+    with tempfile.TemporaryDirectory(prefix='dry_run_') as folder, _room_for_features(config):
         # MMEngine's loggers are known by name: one of the training that follows must not be taken for this one's.
         config.merge_from_dict({'work_dir': folder, 'log_level': 'ERROR', 'experiment_name': Path(folder).name})
-        if config.model.get('feature_cache'):
-            config.model.feature_cache.folder = f'{folder}/feature_cache'
         with _collect_errors(problems):
             _replace_loop(config)
             find_class('optim_wrapper.optimizer', config.optim_wrapper.optimizer, OPTIMIZERS)
@@ -65,6 +63,19 @@ def dry_run(config: Config, allow_partial_init: bool = False) -> None:
         raise DryRunError('\n- '.join(['This training would fail:', *problems]))
     if is_main_process():
         print('\n'.join(_describe(runner.train_loop, workers)))
+
+
+@contextmanager
+def _room_for_features(config: Config) -> Iterator[None]:
+    """Have features kept in a folder that goes away again, on the disk where those of the training will be."""
+    if not (cache := config.model.get('feature_cache')):
+        yield
+        return
+    place = Path(cache.get('folder') or config.work_dir).absolute()
+    place = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    with tempfile.TemporaryDirectory(prefix='.dry_run_', dir=place) as folder:
+        cache.folder = folder
+        yield
 
 
 class _Trial:

@@ -1,5 +1,7 @@
 """What can be said of a student while it learns where no image has a label."""
 
+import copy
+
 import torch.nn.functional as F
 from mmpretrain.registry import HOOKS
 from torch import Tensor
@@ -43,7 +45,8 @@ class StudentAgreementHook(MeasuredStudentHook):
         """A view of each image, ``(N, 3, H, W)`` in [0, 255], the same in every run."""
         with seeded(seed):
             _, batch = load_spread(runner.train_dataloader, self.num_images)
-            preprocessor = model.data_preprocessor
+            preprocessor = copy.copy(model.data_preprocessor)
+            preprocessor.num_views = None  # of fixed views, both would often be the same one
             return to_pixels(preprocessor(batch, training=True)['inputs'], preprocessor).cpu()
 
     def measure_start(self, runner, model: RepFusion) -> None:

@@ -15,6 +15,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ...datasets.in_memory import one_by_one
 from ...engine.preflight import check_data
 from ...models.images import to_diffusion_range, to_pixels
 from ...visualization.features import pca_colors, spread_timesteps, student_colors, teacher_colors
@@ -78,7 +79,7 @@ def _build(run: Run, config: Config, split: str) -> tuple[nn.Module, nn.Module, 
     model.init_weights()
     before = copy.deepcopy(model.student)
     load_completely(model, str(run.checkpoint), 'run')
-    dataset = DATASETS.build(config[f'{split}_dataloader'].dataset)
+    dataset = DATASETS.build(one_by_one(config[f'{split}_dataloader'].dataset))
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model.eval()
     return model.to(device), before.to(device), dataset

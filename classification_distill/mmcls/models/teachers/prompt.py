@@ -14,7 +14,6 @@ from ...files import cache_folder, written_whole
 from .pipeline_files import PipelineFiles
 from .text_to_image_families import Family
 
-CACHE = cache_folder('prompts')
 _NOT_NEEDED = ('safety_checker', 'feature_extractor', 'image_encoder', 'watermarker')
 
 
@@ -162,7 +161,7 @@ def kept(origin: dict[str, object], folder: Path | None, compute: Callable[[], d
             digest.update(f'{path.relative_to(folder)} {path.stat().st_size}'.encode())
             with path.open('rb') as file:
                 digest.update(file.read(1 << 20))  # of weights the header, which names every tensor
-    file = Path(CACHE) / f'{digest.hexdigest()[:32]}.safetensors'
+    file = cache_folder('prompts') / f'{digest.hexdigest()[:32]}.safetensors'
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file.with_suffix('.lock'), 'w') as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)  # of several processes one asks, and the others wait for it
