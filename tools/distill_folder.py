@@ -27,7 +27,7 @@ def main() -> None:
     add('--image-size', type=int, metavar='PX', help="side of the student's images (the teacher's size)")
     add('--batch-size', type=int, metavar='N', default=64, help='of a process; all images, if fewer (%(default)s)')
     add('--val', metavar='FOLDER', help='labelled images by class, to measure the student')
-    add('--workers', type=int, metavar='N', default=4, help='where memory does not hold the images (%(default)s)')
+    add('--workers', type=int, metavar='N', default=4, help='data workers, where needed (%(default)s)')
     add('--views', type=int, metavar='N', help='fixed views of an image, features kept (new ones)')
     args = vars(parser.parse_args())
     print(f'{args["folder"]}: starting', flush=True)  # the libraries take seconds
