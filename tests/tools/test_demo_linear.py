@@ -3,8 +3,9 @@
 import csv
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from mmcls.demo import cifar10, linear
+from mmcls.demo import cifar10, linear, timesteps
 from mmcls.demo.comparison import SCRATCH
 
 LABELS, ALL = 20, 1000
@@ -47,3 +48,40 @@ def test_labelled_images_are_found_again_among_all(comparison, digits):
         assert positions.max() < ALL == len(splits.train)
     seen = {tuple(splits.labelled[LABELS, seed].tolist()) for seed in (0, 1)}
     assert len(seen) == 2
+
+
+def test_an_oracle_chooses_a_timestep_for_each_image(comparison, pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar10, 'plan', lambda part: [comparison])
+    monkeypatch.setattr(cifar10, 'WORK_DIR', tmp_path)
+    for name, value in {'LAYER': 'mid_block.resnets.1.conv2', 'TIMESTEPS': (0, 300), 'LABELS': LABELS}.items():
+        monkeypatch.setattr(timesteps, name, value)
+    (text,) = timesteps.study(cifar10.Part(teacher=pipeline_folder))
+    header, *rows = csv.reader((tmp_path / 'rows_timesteps.csv').open())
+    assert header[:2] == ['likelihood, t=0, noise 0', 'right, t=0, noise 0']
+    table = np.array(rows, float)
+    likelihood, right = table[:, ::2], table[:, 1::2]
+    assert likelihood.shape == right.shape == (len(linear.Splits(comparison).val), 3)
+    best = likelihood[:, :2].mean(0).argmax()
+    assert f't = {(0, 300)[best]}, the best for all | {100 * right[:, best].mean():.1f} |' in text
+    chosen = right[np.arange(len(right)), likelihood[:, :2].argmax(1)].mean()
+    assert f't of 0, 300, by an oracle for each image | {100 * chosen:.1f} |' in text
+    assert (right[:, best] != right[:, 2]).any()  # another noise
+
+
+def test_where_images_do_not_differ_the_choice_of_a_timestep_gains_no_more_than_that_of_a_reading():
+    draws = np.random.default_rng(0)
+
+    def readings(number, best_for=None):
+        """Each right of 60 % of the images; or of all those that it is the best for, and of 20 % of the others."""
+        share = np.full((number, 3000), 0.6)
+        if best_for is not None:
+            share = np.where(best_for == np.arange(number)[:, None], 1.0, 0.2)
+        right = draws.random(share.shape) < share
+        likelihood = share + draws.random(share.shape) / 10
+        return [timesteps.Reading(t, 0, likelihood[t], right[t]) for t in range(number)]
+
+    def gain(one, other):
+        return timesteps.choose(one)[1].mean() - timesteps.choose(other)[1].mean()
+
+    assert abs(gain(readings(5), readings(5))) < 0.05
+    assert gain(readings(5, draws.integers(5, size=3000)), readings(5)) > 0.3

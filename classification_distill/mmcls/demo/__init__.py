@@ -13,7 +13,7 @@ from types import ModuleType
 from ..apis.jobs import Job, in_order, run_jobs, runs_at_a_time
 from ..configs import ROOT
 from ..errors import UnusableInputError
-from . import cifar10, digits, faces, factors, linear, pictures, report
+from . import cifar10, digits, faces, factors, linear, pictures, report, timesteps
 from .comparison import Comparison
 
 
@@ -22,7 +22,7 @@ class Part:
     """A part of the demo.
 
     Attributes:
-        domain: The module that plans it.
+        domain: The module that plans it, or has a ``study`` of its own.
         settings: Of its plan.
         about: What it does, and for how long.
     """
@@ -62,6 +62,12 @@ PARTS = {
         'How the recipe was found: one factor of the distillation on CIFAR-10 at a time, with 250 labels, on '
         'validation images: some hours on 2 cores.',
     ),
+    'cifar10 timesteps': Part(
+        timesteps,
+        cifar10.Part(),
+        'Whether images of CIFAR-10 differ in the timestep at which the diffusion model is best read: half an hour on '
+        '2 cores.',
+    ),
     'faces': Part(faces, faces.QUICK, 'Face parsing and landmarks with 20 drawn faces: some hours on 2 cores.'),
     'faces full': Part(faces, faces.FULL, 'Face parsing and landmarks, 10 to 900 faces: days on 2 cores.'),
 }
@@ -91,8 +97,8 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
     arguments = ['--images', data] if data else []
     subprocess.run([sys.executable, ROOT / 'tools/prepare_data' / domain.DATA_SCRIPT, *arguments], check=True)
     settings = replace(settings, teacher=teacher) if teacher else settings
-    if domain is factors:
-        yield from factors.study(settings)
+    if study := getattr(domain, 'study', None):
+        yield from study(settings)
         return
     comparisons = domain.plan(settings)
 

@@ -142,13 +142,13 @@ def _read_teacher(comparison: Comparison, source: str, splits: Splits) -> tuple[
     best = (-1.0, '', 0, torch.empty(0))
     with ProgressBar(total=len(TIMESTEPS) * seen + len(splits.test), desc='diffusion model', unit='image') as bar:
         for t in TIMESTEPS:
-            for layer, features in _teacher_features(teacher, splits, slice(0, seen), t, bar).items():
+            for layer, features in _all_features(teacher, splits, slice(0, seen), t, bar, seed=t).items():
                 scores = [splits.accuracy(features, splits.labelled[pair], splits.val) for pair in choosing]
                 best = max(best, (mean(scores), layer, t, features), key=lambda row: row[0])
         _, layer, t, features = best
         # What comes after the layer is left out.
         teacher = load_teacher(source, [layer], noise='forward', dtype=dtype).to(DEVICE)
-        tested = _teacher_features(teacher, splits, slice(seen, None), t, bar)[layer]
+        tested = teacher_features(teacher, splits, slice(seen, None), t, bar, seed=t)
     features = torch.cat([features, tested])
     rows = []
     for count in comparison.label_counts:
@@ -158,12 +158,19 @@ def _read_teacher(comparison: Comparison, source: str, splits: Splits) -> tuple[
     return f'{layer}, t = {t}', rows
 
 
+def teacher_features(
+    teacher: BaseTeacher, splits: Splits, which: slice | Tensor, t: int, bar: ProgressBar, seed: int
+) -> Tensor:
+    """Averages ``(N, C)`` of some images by the teacher's one layer, with the noise of a seed."""
+    (features,) = _all_features(teacher, splits, which, t, bar, seed).values()
+    return features
+
+
 @torch.no_grad()
-def _teacher_features(
-    teacher: BaseTeacher, splits: Splits, which: slice, t: int, bar: ProgressBar
+def _all_features(
+    teacher: BaseTeacher, splits: Splits, which: slice | Tensor, t: int, bar: ProgressBar, seed: int
 ) -> dict[str, Tensor]:
-    """``(N, C)`` of some images by layer."""
-    torch.manual_seed(t)
+    torch.manual_seed(seed)
     parts = []
     for batch in splits.inputs[which].split(BATCH):
         images = to_pixels(batch, splits.preprocessor).to(DEVICE) / 127.5 - 1
