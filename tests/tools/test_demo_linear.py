@@ -57,7 +57,7 @@ def test_an_oracle_chooses_a_timestep_for_each_image(comparison, pipeline_folder
         monkeypatch.setattr(timesteps, name, value)
     (text,) = timesteps.study(cifar10.Part(teacher=pipeline_folder))
     header, *rows = csv.reader((tmp_path / 'rows_timesteps.csv').open())
-    assert header[:2] == ['likelihood, t=0, noise 0', 'right, t=0, noise 0']
+    assert header[:2] == ['likelihood, t=0, seed 0', 'right, t=0, seed 0']
     table = np.array(rows, float)
     likelihood, right = table[:, ::2], table[:, 1::2]
     assert likelihood.shape == right.shape == (len(linear.Splits(comparison).val), 3)
@@ -65,10 +65,10 @@ def test_an_oracle_chooses_a_timestep_for_each_image(comparison, pipeline_folder
     assert f't = {(0, 300)[best]}, the best for all | {100 * right[:, best].mean():.1f} |' in text
     chosen = right[np.arange(len(right)), likelihood[:, :2].argmax(1)].mean()
     assert f't of 0, 300, by an oracle for each image | {100 * chosen:.1f} |' in text
-    assert (right[:, best] != right[:, 2]).any()  # another noise
+    assert (right[:, best] != right[:, 2]).any()  # other labels and noise
 
 
-def test_where_images_do_not_differ_the_choice_of_a_timestep_gains_no_more_than_that_of_a_reading():
+def test_where_images_do_not_differ_the_choice_of_a_timestep_gains_no_more_than_that_of_a_classifier():
     draws = np.random.default_rng(0)
 
     def readings(number, best_for=None):

@@ -2,7 +2,7 @@
 
 An oracle that is told the classes chooses a timestep for each image: by one reading, to be judged by another one, with
 other noise. It gains where images differ, and by choosing among classifiers that err apart; how much by the latter
-alone, an oracle tells that chooses among as many classifiers of one timestep.
+alone, an oracle tells that chooses among as many classifiers of one timestep, each of other labelled images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,13 +31,13 @@ class Reading:
 
     Attributes:
         t: The timestep.
-        draw: Number of the noise.
+        seed: Of the labelled images and of the noise.
         likelihood: What it gives the class of each image, by which an oracle chooses, ``(N,)``.
         right: Whether it is right of each image, read once more with other noise, ``(N,)``.
     """
 
     t: int
-    draw: int
+    seed: int
     likelihood: np.ndarray
     right: np.ndarray
 
@@ -57,25 +57,25 @@ def study(part: cifar10.Part) -> Iterator[str]:
     with ProgressBar(total=total, desc='diffusion model', unit='image') as bar:
         of_timesteps = [_read(teacher, splits, t, 0, bar) for t in TIMESTEPS]
         best = max(of_timesteps, key=lambda reading: reading.likelihood.mean())
-        of_draws = [best, *(_read(teacher, splits, best.t, draw, bar) for draw in range(1, count))]
+        of_seeds = [best, *(_read(teacher, splits, best.t, seed, bar) for seed in range(1, count))]
     path = cifar10.WORK_DIR / 'rows_timesteps.csv'
-    readings = of_timesteps + of_draws[1:]
-    header = [f'{what}, t={r.t}, noise {r.draw}' for r in readings for what in ('likelihood', 'right')]
+    readings = of_timesteps + of_seeds[1:]
+    header = [f'{what}, t={r.t}, seed {r.seed}' for r in readings for what in ('likelihood', 'right')]
     columns = [column for r in readings for column in (r.likelihood.round(4), r.right.astype(int))]
     write_rows(path, header, np.stack(columns, 1).astype(object).tolist())
-    yield f'{describe(best, of_timesteps, of_draws)}\n\nRows: {path}'
+    yield f'{describe(best, of_timesteps, of_seeds)}\n\nRows: {path}'
 
 
-def _read(teacher: BaseTeacher, splits: Splits, t: int, draw: int, bar: ProgressBar) -> Reading:
-    labelled = next(positions for (count, _), positions in splits.labelled.items() if count == LABELS)
+def _read(teacher: BaseTeacher, splits: Splits, t: int, seed: int, bar: ProgressBar) -> Reading:
+    labelled = splits.labelled[LABELS, seed]
     train, first, second = (
-        teacher_features(teacher, splits, positions, t, bar, seed=1000 * (3 * draw + index) + t).numpy()
+        teacher_features(teacher, splits, positions, t, bar, seed=1000 * (3 * seed + index) + t).numpy()
         for index, positions in enumerate((labelled, splits.val, splits.val))
     )
     truth = splits.labels[splits.val].numpy()
     model = linear_classifier().fit(train, splits.labels[labelled].numpy())
     likelihood = model.predict_proba(first)[np.arange(len(truth)), np.searchsorted(model.classes_, truth)]
-    return Reading(t, draw, likelihood, model.predict(second) == truth)
+    return Reading(t, seed, likelihood, model.predict(second) == truth)
 
 
 def choose(readings: Sequence[Reading]) -> tuple[np.ndarray, np.ndarray]:
@@ -84,10 +84,10 @@ def choose(readings: Sequence[Reading]) -> tuple[np.ndarray, np.ndarray]:
     return chosen, np.stack([reading.right for reading in readings])[chosen, np.arange(len(chosen))]
 
 
-def describe(best: Reading, of_timesteps: Sequence[Reading], of_draws: Sequence[Reading]) -> str:
+def describe(best: Reading, of_timesteps: Sequence[Reading], of_seeds: Sequence[Reading]) -> str:
     """A table: the best timestep for all images, and what an oracle gains by choosing for each."""
     chosen, by_timestep = choose(of_timesteps)
-    _, by_draw = choose(of_draws)
+    _, by_seed = choose(of_seeds)
     shares = np.bincount(chosen, minlength=len(of_timesteps)) / len(chosen)
     taken = ', '.join(f'{reading.t} for {100 * s:.0f} %' for reading, s in zip(of_timesteps, shares, strict=True))
     names = ', '.join(str(reading.t) for reading in of_timesteps)
@@ -103,9 +103,11 @@ def describe(best: Reading, of_timesteps: Sequence[Reading], of_draws: Sequence[
             '|---|---|---|',
             row(f't = {best.t}, the best for all', best.right, ''),
             row(f't of {names}, by an oracle for each image', by_timestep, _gain(by_timestep, best.right)),
-            row(f't = {best.t}, {len(of_draws)} times, by the same oracle', by_draw, _gain(by_draw, best.right)),
+            row(
+                f'{len(of_seeds)} classifiers of t = {best.t}, by the same oracle', by_seed, _gain(by_seed, best.right)
+            ),
             '',
-            f'The choice of a timestep gains {_gain(by_timestep, by_draw)} points more than that of a reading at one.',
+            f'The choice of a timestep gains {_gain(by_timestep, by_seed)} points more than that of a classifier.',
             f'The oracle takes t = {taken}.',
         ]
     )
