@@ -61,8 +61,8 @@ def study(part: cifar10.Part) -> Iterator[str]:
     path = cifar10.WORK_DIR / 'rows_timesteps.csv'
     readings = of_timesteps + of_seeds[1:]
     header = [f'{what}, t={r.t}, seed {r.seed}' for r in readings for what in ('likelihood', 'right')]
-    columns = [column for r in readings for column in (r.likelihood.round(4), r.right.astype(int))]
-    write_rows(path, header, np.stack(columns, 1).astype(object).tolist())
+    columns = [column for r in readings for column in ([f'{value:.3f}' for value in r.likelihood], r.right.astype(int))]
+    write_rows(path, header, zip(*columns, strict=True))
     yield f'{describe(best, of_timesteps, of_seeds)}\n\nRows: {path}'
 
 
