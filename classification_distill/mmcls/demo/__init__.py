@@ -59,13 +59,13 @@ PARTS = {
     'cifar10 factors': Part(
         factors,
         cifar10.Part(),
-        'How the recipe was found: one factor of the distillation on CIFAR-10 at a time, with 250 labels, on '
+        'What each part of the recipe is worth: one factor of the distillation on CIFAR-10 at a time, with 250 labels, on '
         'validation images: some hours on 2 cores.',
     ),
     'cifar10 timesteps': Part(
         timesteps,
         cifar10.Part(),
-        'Whether images of CIFAR-10 differ in the timestep at which the diffusion model is best read: half an hour on '
+        'Whether images of CIFAR-10 differ in the timestep at which the diffusion model is best read: ten minutes on '
         '2 cores.',
     ),
     'faces': Part(faces, faces.QUICK, 'Face parsing and landmarks with 20 drawn faces: some hours on 2 cores.'),
