@@ -238,6 +238,12 @@ def test_the_agreement_of_views_is_of_two_that_differ(digits, pipeline_folder, t
     assert unwrap(runner.model).data_preprocessor.num_views == 1
 
 
+def test_a_dry_run_says_where_features_cannot_be_kept(digits, pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'access', lambda *_: False)  # which for root is never so
+    with pytest.raises(UnusableInputError, match=f'feature_cache: {tmp_path} cannot be written to'):
+        dry_run(config(digits, pipeline_folder, tmp_path))
+
+
 def test_a_dry_run_says_how_large_it_gets_and_leaves_nothing(digits, pipeline_folder, tmp_path, capsys, monkeypatch):
     settings = config(digits, pipeline_folder, tmp_path)
     asked, usage = [], shutil.disk_usage

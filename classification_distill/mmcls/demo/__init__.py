@@ -59,8 +59,8 @@ PARTS = {
     'cifar10 factors': Part(
         factors,
         cifar10.Part(),
-        'What each part of the recipe is worth: one factor of the distillation on CIFAR-10 at a time, with 250 labels, on '
-        'validation images: some hours on 2 cores.',
+        'What each part of the recipe is worth: one factor of the distillation on CIFAR-10 at a time, with 250 '
+        'labels, on validation images: some hours on 2 cores.',
     ),
     'cifar10 timesteps': Part(
         timesteps,

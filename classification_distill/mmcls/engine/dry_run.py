@@ -1,5 +1,6 @@
 """``tools/train.py --dry-run``: build all that a training builds, try one step, and say what it costs."""
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,8 @@ def _room_for_features(config: Config) -> Iterator[None]:
         return
     place = Path(cache.get('folder') or config.work_dir).absolute()
     place = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    if not os.access(place, os.W_OK):
+        raise UnusableInputError(f'model.feature_cache: {place} cannot be written to. Give it another folder.')
     with tempfile.TemporaryDirectory(prefix='.dry_run_', dir=place) as folder:
         cache.folder = folder
         yield
