@@ -50,6 +50,19 @@ def test_a_run_can_use_a_gpu(script, tmp_path, monkeypatch):
     run_jobs([script('gpu', 'import torch\nassert not torch.cuda._is_in_bad_fork()')], 1)
 
 
+def test_a_run_takes_the_memory_that_it_has_freed(script):
+    code = '''
+import resource, torch
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first, *_, last = [faults() for _ in range(20)]
+assert last < first / 10
+'''
+    run_jobs([script('memory', code)], 1)
+
+
 def test_a_run_ends_with_the_one_that_started_it(tmp_path):
     (tmp_path / 'classification_distill').mkdir()
     running, runner = tmp_path / 'running', tmp_path / 'runner.py'
