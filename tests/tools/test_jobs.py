@@ -51,7 +51,7 @@ def test_a_run_can_use_a_gpu(script, tmp_path, monkeypatch):
 
 
 def test_a_run_takes_the_memory_that_it_has_freed(script):
-    code = '''
+    code = """
 import resource, torch
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -59,7 +59,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 first, *_, last = [faults() for _ in range(20)]
 assert last < first / 10
-'''
+"""
     run_jobs([script('memory', code)], 1)
 
 

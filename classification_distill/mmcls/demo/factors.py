@@ -30,9 +30,7 @@ FACTORS = {
     'the decoder alone': Start(HINT, _ALONE | {'model.teacher.layers': "['up_blocks.1.resnets.0']"}, SIZE.epochs),
     'averages of both': replace(RECIPE, options={'model.distill_loss.0.pooled': True}),
     'maps of both': replace(RECIPE, options={'model.distill_loss.1.pooled': False}),
-    'cosine distance': replace(
-        RECIPE, options=_SHARED | {f'model.distill_loss.{i}.norm': 'cosine' for i in (0, 1)}
-    ),
+    'cosine distance': replace(RECIPE, options=_SHARED | {f'model.distill_loss.{i}.norm': 'cosine' for i in (0, 1)}),
     'attention of the map': replace(RECIPE, config='configs/cifar10few-at/ddpm-r18_at_recipe', options=_SHARED),
     'one view of each image': replace(RECIPE, options={'model.feature_cache.views': 1}),
     'twice as long': replace(RECIPE, options=_SHARED, epochs=2 * SIZE.epochs),
