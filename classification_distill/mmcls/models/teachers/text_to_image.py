@@ -65,13 +65,8 @@ class TextToImageTeacher(BaseTeacher):
         **options,
     ):
         files = PipelineFiles(pretrained)
-        kind = files.index.get('_class_name')
-        if kind not in FAMILIES:
-            raise UnusableInputError(
-                f'teacher.pretrained={pretrained!r} is a {kind}; TextToImageTeacher reads {", ".join(FAMILIES)}.'
-            )
-        family = FAMILIES[kind]
-        self._kind = kind
+        self._kind = _kind(files, pretrained)
+        family = FAMILIES[self._kind]
         part, network = files.denoiser()
         if cleandift and options.get('noise', 'none') != 'none':
             raise UnusableInputError("cleandift reads the clean image: leave out noise='forward'.")
@@ -80,9 +75,7 @@ class TextToImageTeacher(BaseTeacher):
         components = {part: network} | _autoencoder(files, autoencoder)
         pipeline = build_pipeline(files, components, [*files.index])
         encoder = components.get('vae', components.get('movq'))
-        # Kandinsky's pipeline has another name for it than all others.
-        scale = getattr(pipeline, 'vae_scale_factor', None) or getattr(pipeline, 'movq_scale_factor', 1)
-        scale = scale if encoder else 1
+        scale = _pixels_of_a_latent(pipeline) if encoder else 1
         size = image_size or scale * (network.config.get('sample_size') or family.input_size)
         size = (size, size) if isinstance(size, int) else tuple(size)
         _check_size(size, scale * (_patch(pipeline, network) or 1))
@@ -102,11 +95,7 @@ class TextToImageTeacher(BaseTeacher):
         told = arguments.get('encoder_hidden_states')
         self._text_tokens = told.shape[1] if isinstance(told, Tensor) else 0
         del arguments[self._x]
-        prompt_tensors = nn.Module()
-        for name, value in arguments.items():
-            if isinstance(value, Tensor):
-                prompt_tensors.register_buffer(name, value)
-        self._plain = {name: value for name, value in arguments.items() if not isinstance(value, Tensor)}
+        prompt_tensors, self._plain = _tensors_and_others(arguments)
         companions = {'prompt': prompt_tensors}
         if encoder:
             _check_latents(autoencoder or pretrained, channels, encoder)
@@ -188,6 +177,29 @@ class TextToImageTeacher(BaseTeacher):
             if autoencoder.dtype == torch.float16 and autoencoder.config.get('force_upcast'):
                 autoencoder.float()  # overflows in float16
         return read
+
+
+def _kind(files: PipelineFiles, pretrained: str) -> str:
+    kind = files.index.get('_class_name')
+    if kind not in FAMILIES:
+        raise UnusableInputError(
+            f'teacher.pretrained={pretrained!r} is a {kind}; TextToImageTeacher reads {", ".join(FAMILIES)}.'
+        )
+    return kind
+
+
+def _tensors_and_others(arguments: dict) -> tuple[nn.Module, dict]:
+    """Tensors as buffers, which move to the device of the network."""
+    tensors = nn.Module()
+    for name, value in arguments.items():
+        if isinstance(value, Tensor):
+            tensors.register_buffer(name, value)
+    return tensors, {name: value for name, value in arguments.items() if not isinstance(value, Tensor)}
+
+
+def _pixels_of_a_latent(pipeline) -> int:
+    """Side, in pixels, of what one latent stands for; Kandinsky's pipeline has another name for it than all others."""
+    return getattr(pipeline, 'vae_scale_factor', None) or getattr(pipeline, 'movq_scale_factor', 1)
 
 
 def _patch(pipeline, network: nn.Module) -> int | None:
