@@ -202,8 +202,12 @@ def find_preprocessor(config: Mapping) -> Mapping:
     return config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
 
 
-def find_image_size(config: Mapping) -> int | None:
-    """Side in pixels of the square images that a training gets, where the config says so."""
+def find_image_size(config: Mapping, augmented: bool = True) -> int | None:
+    """Side in pixels of the square images that a training gets, where the config says so.
+
+    Args:
+        augmented: Of these, or else of the images as the data set gives them, before a batch is augmented.
+    """
     keys = {
         'RandomCrop': 'crop_size',
         'CenterCrop': 'crop_size',
@@ -212,8 +216,8 @@ def find_image_size(config: Mapping) -> int | None:
         'BatchResizedCrop': 'size',
     }
     dataset = training_set(config)
-    preprocessor = find_preprocessor(config)
-    for transform in [*reversed(preprocessor.get('augments', [])), *reversed(dataset.get('pipeline', []))]:
+    augments = find_preprocessor(config).get('augments', []) if augmented else []
+    for transform in [*reversed(augments), *reversed(dataset.get('pipeline', []))]:
         if key := keys.get(type_name(transform)):
             size = transform.get(key)
             sides = {size} if isinstance(size, int) else set(size or ())

@@ -7,6 +7,7 @@ import pytest
 from mmcls.apis import folder_config
 from mmcls.apis.folder_images import FolderImages
 from mmcls.apis.networks import Network
+from mmcls.configs import find_image_size
 from mmcls.errors import UnusableInputError
 from mmengine.config import Config
 
@@ -53,8 +54,9 @@ def held_at(text):
 def test_large_images_are_held_at_twice_the_students_size(config):
     texts = [config(100, side) for side in (20, 32, 63, 64, 4000)]
     assert [held_at(text) for text in texts] == [32, 32, 32, 64, 64]
-    augments = Config.fromstring(texts[-1], '.py').data_preprocessor.augments
-    assert augments[0] == {'type': 'BatchResizedCrop', 'size': 32}
+    large = Config.fromstring(texts[-1], '.py')
+    assert large.data_preprocessor.augments[0] == {'type': 'BatchResizedCrop', 'size': 32}
+    assert (find_image_size(large), find_image_size(large, augmented=False)) == (32, 64)
 
 
 def test_what_does_not_fit_is_held_at_the_students_size_or_decoded_anew(config, free):

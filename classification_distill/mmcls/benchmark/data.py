@@ -83,7 +83,7 @@ def images_per_core(config: Config, count: int = 200) -> float:
 
 def _batched_images_per_core(config: Config, batch: int = 512) -> float:
     """Likewise of images held in memory, augmented by the processor; a GPU does that itself."""
-    size = find_image_size(config)
+    size = find_image_size(config, augmented=False)
     if size is None:
         raise UnusableInputError('The config does not say how large its images are, by a crop or a Resize.')
     images = np.zeros((8 * batch, 3, size, size), np.uint8)
