@@ -18,6 +18,7 @@ def main() -> None:
     add('--iterations', type=int, help='steps of each training (as many as see each image 30 times, and 600 or more)')
     add('--image-size', type=int, metavar='PX', help="side of the images (the distillation's)")
     add('--batch-size', type=int, default=64, help='images of a step (%(default)s)')
+    add('--parallel', type=int, metavar='N', help='trainings at a time (one a core; on a GPU one)')
     args = vars(parser.parse_args())
     print(f'{args["images"]}: starting', flush=True)  # the libraries take seconds
 

@@ -25,7 +25,7 @@ def main() -> None:
     from mmcls.apis.probe_configs import probe_configs
     from mmcls.errors import told
 
-    out = args.out or Path('work_dirs/probe', Path(args.teacher).stem)
+    out = args.out or Path('work_dirs/probe', Path(args.teacher).name)
     sizes = args.train, args.test, args.batch_size
     with told(parser.error, also=(ValueError,)):
         print(probe_configs(args.teacher, args.data, out, args.layers, args.timesteps, *sizes))

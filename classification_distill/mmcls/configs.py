@@ -137,6 +137,10 @@ def loads_checkpoint(init_cfg: Mapping) -> bool:
     return type_name(init_cfg) in ('Pretrained', 'PretrainedInit')  # as registered, and as the class is called
 
 
+# Of what takes a checkpoint, these alone take a config beside it.
+GIVE_CONFIG = 'Publish the student with it: tools/publish_student.py --config.'
+
+
 def parse_config(text: str, path: Path) -> dict:
     """Read the config that MMEngine wrote into a checkpoint, as data: MMEngine itself would execute it.
 
@@ -150,9 +154,9 @@ def parse_config(text: str, path: Path) -> dict:
             for target in statement.targets
         }
     except (ValueError, SyntaxError, AttributeError) as error:
-        raise UnusableInputError(f'The config that {path} keeps is not plain data. Give it by --config.') from error
+        raise UnusableInputError(f'The config that {path} keeps is not plain data. {GIVE_CONFIG}') from error
     if not settings:
-        raise UnusableInputError(f'{path} keeps no config. Give it by --config.')
+        raise UnusableInputError(f'{path} keeps no config. {GIVE_CONFIG}')
     return settings
 
 
@@ -192,8 +196,11 @@ def as_code(value) -> str:
 def training_set(config: Mapping) -> Mapping:
     """The config of a training data set, within its wrappers."""
     dataset = config.get('train_dataloader', {}).get('dataset', {})
-    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
-        dataset = dataset['dataset']
+    while 'pipeline' not in dataset:
+        inner = dataset.get('dataset') or next(iter(dataset.get('datasets', ())), None)  # of several, the first
+        if not isinstance(inner, Mapping):
+            break
+        dataset = inner
     return dataset
 
 

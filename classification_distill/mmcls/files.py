@@ -1,9 +1,10 @@
 """Files and folders that are there whole or not at all."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -33,6 +34,15 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with written_whole(path) as partial:
         partial.write_text(text)
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a file of JSON, one a line; what a crash, or a full disk, has cut short is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        with suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def cache_folder(name: str) -> Path:

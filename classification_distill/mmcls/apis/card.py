@@ -49,6 +49,8 @@ def find_license(teacher: Mapping) -> str | None:
     from huggingface_hub import ModelCard, model_info
 
     source = str(teacher.get('pretrained', ''))
+    if not source:
+        return None
     with suppress(Exception):  # no card, or none that can be read; no network, or no such model
         if Path(source).is_dir():
             return ModelCard.load(Path(source, 'README.md')).data.license

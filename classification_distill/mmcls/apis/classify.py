@@ -70,6 +70,7 @@ def classify(
     iterations: int | None = None,
     image_size: int | None = None,
     batch_size: int = 64,
+    parallel: int | None = None,
 ) -> Result:
     """Fine-tune a student on a folder of classes, and the same network from scratch beside it.
 
@@ -89,6 +90,7 @@ def classify(
         iterations: Steps of each training; by default as many as see each image 30 times, and 600 or more.
         image_size: Side of the images in pixels; by default that of the distillation.
         batch_size: Images of a step.
+        parallel: Trainings at a time; by default one a core or, on a GPU, which a large network may fill, one.
 
     Returns:
         Result: Its accuracies; printed, it is a sentence.
@@ -107,7 +109,7 @@ def classify(
     images, out = Path(images).resolve(), Path(out).resolve()
     if images == out:
         raise UnusableInputError('The results would go into the folder of the images. Give another one.')
-    _check(val_share, rates, iterations, batch_size)
+    _check(val_share, rates, iterations, batch_size, parallel)
     backbone, settings, training = open_student(student)
     size = image_size or image_size_of(student)
     if size is None:
@@ -124,18 +126,25 @@ def classify(
     _write(out, configs | {LISTS[name]: split.annotations(classes) for name, split in splits.items()}, backbone)
     if not (out / RESULT).is_file():
         jobs = _plan(tuning)
-        print(f'trainings: {len(jobs)}, of {steps:,} steps, {runs_at_a_time()} at a time', flush=True)
-        run_jobs(list(jobs.values()), runs_at_a_time())
+        at_a_time = parallel or (1 if torch.cuda.is_available() else runs_at_a_time())
+        print(f'trainings: {len(jobs)}, of {steps:,} steps, {at_a_time} at a time', flush=True)
+        run_jobs(list(jobs.values()), at_a_time)
         _finish(out, jobs, classes, size)
     return Result(**json.loads((out / RESULT).read_text()))
 
 
-def _check(val_share: float, rates: Sequence[float], iterations: int | None, batch_size: int) -> None:
+def _check(
+    val_share: float, rates: Sequence[float], iterations: int | None, batch_size: int, parallel: int | None
+) -> None:
     if not 0 < val_share < 1:
         raise UnusableInputError(f'val_share={val_share}: expected a share between 0 and 1.')
     if not rates or min(rates) <= 0:
         raise UnusableInputError(f'rates={list(rates)}: expected one positive number or more.')
-    for name, value, least in (('iterations', iterations, 10), ('batch_size', batch_size, 2)):
+    for name, value, least in (
+        ('iterations', iterations, 10),
+        ('batch_size', batch_size, 2),
+        ('parallel', parallel, 1),
+    ):
         if value is not None and value < least:
             raise UnusableInputError(f'{name}={value}: at least {least} is needed.')
 

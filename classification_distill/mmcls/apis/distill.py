@@ -1,7 +1,9 @@
 """Distil a diffusion model into a student on a folder of images."""
 
+import gc
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +28,7 @@ from .folder_config import (
     config_text,
 )
 from .folder_images import IMAGES, FolderImages, list_images
+from .onnx_export import ExportError
 from .publish import publish
 from .recipe import choose_policy, fit_recipe
 from .report import report
@@ -130,7 +133,8 @@ def distill(
         model['distill_loss'] = [{'type': loss}] * len(model['teacher']['layers'])
     if student_weights:
         path = settings.out / 'student_weights.pth'
-        network.backbone['init_cfg'] = write_starting_weights(Path(student_weights), network.backbone, path)
+        begun = (settings.out / CONFIG).is_file()
+        network.backbone['init_cfg'] = write_starting_weights(Path(student_weights), network.backbone, path, begun)
     settings.held_side = choose_held_side(settings, found)
     text = config_text(settings, model, network, found)
     run = _write_config(settings, text)
@@ -226,6 +230,11 @@ def _plan(settings: Settings, run: Training) -> list[Step]:
     begun = any(Path(run.work_dir).glob('*.pth'))
     student, page = settings.out / STUDENT, settings.out / REPORT
 
+    def try_here() -> None:
+        dry_run(prepare_config(run.path, {}))
+        gc.collect()  # networks and runner hold each other
+        torch.cuda.empty_cache()
+
     def train_here() -> None:
         train(prepare_config(run.path, {}, resume='auto'))
 
@@ -234,7 +243,7 @@ def _plan(settings: Settings, run: Training) -> list[Step]:
             TREE,
             [sys.executable, 'tools/train.py', run.path, '--dry-run'],
             begun,
-            lambda: dry_run(prepare_config(run.path, {})),
+            try_here if settings.gpus == 1 else None,
         ),
         Step(
             TREE,
@@ -246,7 +255,7 @@ def _plan(settings: Settings, run: Training) -> list[Step]:
             TREE,
             [sys.executable, 'tools/publish_student.py', run.checkpoint, str(student)],
             student.is_dir(),
-            lambda: print(publish(run.checkpoint, student)),
+            partial(_publish, run.checkpoint, student),
         ),
         Step(
             TREE,
@@ -255,3 +264,11 @@ def _plan(settings: Settings, run: Training) -> list[Step]:
             lambda: print(report([run.work_dir], page)),
         ),
     ]
+
+
+def _publish(checkpoint: str, student: Path) -> None:
+    """Publish in all formats, or without ONNX where that cannot hold the network."""
+    try:
+        print(publish(checkpoint, student))
+    except ExportError as error:
+        print(error, publish(checkpoint, student, ('safetensors', 'pth')), sep='\n')

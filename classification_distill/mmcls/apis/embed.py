@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.image_folder import ImageFiles
 from ..errors import UnusableInputError
-from ..files import write_text, written_whole
+from ..files import written_whole
 from ..progress import ProgressBar
 from .student import NormalizedStudent, image_size_of, load_student
 
@@ -74,9 +74,10 @@ def embed(
         raise UnusableInputError(f'None of the {len(files)} images in {images} can be read.')
     array = torch.cat(features).numpy()
     if out is not None:
+        with written_whole(Path(out) / NAMES) as partial:
+            partial.write_bytes(b''.join(os.fsencode(f'{name}\n') for name in names))
         with written_whole(Path(out) / FEATURES) as partial, partial.open('wb') as file:
             np.save(file, array)
-        write_text(Path(out) / NAMES, ''.join(f'{name}\n' for name in names))
     return array, names
 
 

@@ -24,7 +24,7 @@ from mmengine.config import Config
 
 from ..configs import ROOT
 from ..errors import RepFusionError, UnusableInputError
-from ..files import write_text
+from ..files import read_rows, write_text
 
 NO_PART_OF_A_RUN = ('apis', 'benchmark', 'demo')
 PRELOADED = [
@@ -105,8 +105,7 @@ class Job:
     def metric(self, key: str) -> float | None:
         """The last value of ``key`` that the run logged, before or after it was resumed; None where it logged none."""
         for log in sorted(self.work_dir.glob('*/vis_data/scalars.json'), reverse=True):
-            rows = [json.loads(line) for line in log.read_text().splitlines()]
-            if values := [row[key] for row in rows if key in row]:
+            if values := [row[key] for row in read_rows(log) if key in row]:
                 return values[-1]
         return None
 
@@ -175,7 +174,8 @@ def in_order(jobs: list[Job]) -> list[Job]:
 
 def runs_at_a_time() -> int:
     """Runs at a time: one a core, or as many as fill a GPU."""
-    return min(4, os.cpu_count()) if torch.cuda.is_available() else os.cpu_count()
+    cores = len(os.sched_getaffinity(0))
+    return min(4, cores) if torch.cuda.is_available() else cores
 
 
 def run_jobs(jobs: list[Job], num_parallel: int) -> None:
@@ -247,6 +247,7 @@ def _start(job: Job) -> BaseProcess:
         shutil.rmtree(job.work_dir)  # of other settings or code: nothing of it is to be resumed, or read
     job.work_dir.mkdir(parents=True, exist_ok=True)
     write_text(inputs, json.dumps(job.inputs))
+    write_text(job.work_dir / 'run.log', '')  # which is looked at before the process has begun to write it
     # Libraries ask for GPUs when they are imported, and what is forked after that cannot use one.
     context = multiprocessing.get_context('spawn' if torch.cuda.is_available() else 'forkserver')
     context.set_forkserver_preload(PRELOADED)

@@ -1,9 +1,9 @@
 """What the training of a student measured, for its model card."""
 
-import json
 from collections.abc import Iterator
 
 from ..configs import type_name
+from ..files import read_rows
 from .student import Student
 
 NO_METRICS = ('lr', 'base_lr', 'data_time', 'time', 'memory', 'epoch', 'iter', 'step')
@@ -63,7 +63,7 @@ def describe_metrics(student: Student) -> str:
 def _logged(student: Student) -> Iterator[dict]:
     """What was logged up to the checkpoint, where ``scalars.json`` lies beside it."""
     for log in sorted(student.checkpoint.parent.glob('*/vis_data/scalars.json')):
-        for row in map(json.loads, log.read_text().splitlines()):
+        for row in read_rows(log):
             # The step of a validation is an epoch; that of the student's quality an iteration.
             is_quality = any(key.startswith(QUALITY) for key in row)
             if row.get('iter', row['step'] if is_quality else 0) > student.iteration:

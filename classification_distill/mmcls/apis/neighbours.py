@@ -1,5 +1,6 @@
 """A page of images, each with the images that are most like it to a student."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def neighbours(
     rows = []
     for query, (others, similarities) in found.items():
         pairs = [(query, ''), *((other, f'{value:.2f}') for other, value in zip(others, similarities, strict=True))]
-        rows.append([(names[i], as_url(Path(images) / names[i]), text) for i, text in pairs])
+        rows.append([(_readable(names[i]), as_url(Path(images) / names[i]), text) for i, text in pairs])
     text = (
         Environment(autoescape=True)
         .from_string(PAGE)
@@ -65,6 +66,11 @@ def neighbours(
     )
     write_text(page, text)
     return Path(page)
+
+
+def _readable(name: str) -> str:
+    """A file's name as text, whatever its bytes are."""
+    return os.fsencode(name).decode(errors='replace')
 
 
 def nearest(features: np.ndarray, queries: np.ndarray, k: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:

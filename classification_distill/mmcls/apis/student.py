@@ -10,7 +10,16 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..configs import find_image_size, find_preprocessor, load_config, parse_config, training_set, type_name, walk
+from ..configs import (
+    GIVE_CONFIG,
+    find_image_size,
+    find_preprocessor,
+    load_config,
+    parse_config,
+    training_set,
+    type_name,
+    walk,
+)
 from ..engine.preflight import channel_order, swaps_channels
 from ..errors import MissingFileError, UnusableInputError
 from ..models.images import Images, as_batch
@@ -77,7 +86,7 @@ def read_student(path: Path, config_file: str | None = None) -> Student:
     config = load_config(config_file).to_dict() if config_file else parse_config(meta.get('cfg', ''), path)
     source = config_file or f'The config that {path} keeps'
     if 'backbone' not in config.get('model', {}):
-        raise UnusableInputError(f'{source} has no model.backbone. Give the config of the distillation by --config.')
+        raise UnusableInputError(f'{source} has no model.backbone. {GIVE_CONFIG}')
     settings = backbone_settings(config, None if config_file else source)
     backbone = _build(settings, state_dict, f'{source} does not describe the student of {path}')
     return Student(
@@ -259,7 +268,7 @@ def _refuse_foreign_types(settings: dict, source: str) -> None:
     if known is None or not known.__module__.startswith(ours):
         raise UnusableInputError(
             f'{source} asks for {foreign or settings.get("type")}, expected a backbone of MMPretrain or of mmcls. If '
-            'you trust it, give the config by --config.'
+            f'you trust it: {GIVE_CONFIG}'
         )
 
 

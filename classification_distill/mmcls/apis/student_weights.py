@@ -8,7 +8,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..errors import MissingFileError
+from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
 from ..weights import STUDENT_PREFIX, PretrainedWeightsError, compare, load_checkpoint, load_weights
 
@@ -17,13 +17,14 @@ PREFIXES = (STUDENT_PREFIX, 'backbone.', '')
 OF_TIMM = 'timm_model.'
 
 
-def write_starting_weights(source: Path, backbone: dict, path: Path) -> dict:
+def write_starting_weights(source: Path, backbone: dict, path: Path, begun: bool) -> dict:
     """Write a backbone's part of a file of weights.
 
     Args:
         source: ``.pth`` or ``.safetensors`` of the network, alone or in a model; or folder of a published student.
         backbone: Config of the backbone.
         path: File to write.
+        begun: Whether a training began with this file, which then must be of the same weights.
 
     Returns:
         dict: The ``init_cfg`` by which the backbone starts from it.
@@ -31,6 +32,7 @@ def write_starting_weights(source: Path, backbone: dict, path: Path) -> dict:
     Raises:
         MissingFileError: When there is no such file.
         PretrainedWeightsError: When it lacks a tensor of the backbone, or has one in another shape.
+        UnusableInputError: When a training began with other weights.
     """
     expected = MODELS.build(copy.deepcopy(backbone)).state_dict()
     found = _read(source)
@@ -40,6 +42,13 @@ def write_starting_weights(source: Path, backbone: dict, path: Path) -> dict:
     part |= {key: value for key, value in expected.items() if key.endswith('num_batches_tracked') and key not in part}
     if problems := compare(expected, part, strict=False):
         raise PretrainedWeightsError(f'{source} does not fit the student.\n  ' + '\n  '.join(problems))
+    if begun:
+        earlier = load_checkpoint(path)['state_dict']
+        if any(not torch.equal(earlier[key], value) for key, value in part.items()):
+            raise UnusableInputError(
+                f'{path.parent} is of a training that began with other weights than {source}: give it those, or give '
+                'another --out.'
+            )
     with written_whole(path) as partial:
         torch.save({'state_dict': part}, partial)
     return {'type': 'Pretrained', 'checkpoint': str(path)}

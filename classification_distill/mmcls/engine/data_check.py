@@ -151,6 +151,8 @@ def _heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     student = getattr(model, 'student', {})
     for name in ('head', 'decode_head', 'task_head'):
         part = getattr(model, name, None)
+        if isinstance(part, nn.ModuleList):  # of a cascade, whose last one gives the result
+            part = part[-1]
         if isinstance(part, nn.Module):
             yield f'model.{name}', part
     if 'head' in student:

@@ -51,6 +51,7 @@ def dry_run(config: Config, allow_partial_init: bool = False) -> None:
     with tempfile.TemporaryDirectory(prefix='dry_run_') as folder, _room_for_features(config):
         # MMEngine's loggers are known by name: one of the training that follows must not be taken for this one's.
         config.merge_from_dict({'work_dir': folder, 'log_level': 'ERROR', 'experiment_name': Path(folder).name})
+        config.setdefault('default_hooks', {}).interruption = None  # there is nothing to save
         with _collect_errors(problems):
             _replace_loop(config)
             find_class('optim_wrapper.optimizer', config.optim_wrapper.optimizer, OPTIMIZERS)

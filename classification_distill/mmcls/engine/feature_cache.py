@@ -1,12 +1,11 @@
 """The cache of teacher features of a run: opened when the data set is known."""
 
 import hashlib
-import os
 import socket
 from pathlib import Path
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
@@ -37,7 +36,7 @@ class FeatureCacheHook(Hook):
                 'its own: take ImagesInMemory with BatchPreprocessor (see docs/speed.md).'
             )
         cache.folder = cache.folder or str(Path(runner.work_dir, 'feature_cache'))
-        if int(os.environ.get('LOCAL_WORLD_SIZE', get_world_size())) < get_world_size():
+        if len(set(all_gather_object(socket.gethostname()))) > 1:
             # What two machines map of one file need not be the same.
             cache.folder = str(Path(cache.folder, socket.gethostname()))
         shapes = model.cached_shapes()

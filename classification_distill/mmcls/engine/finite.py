@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, all_reduce, get_rank
+from mmengine.dist import all_gather_object, all_reduce, barrier, get_rank
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import save_checkpoint
@@ -180,6 +180,7 @@ class FiniteLossHook(Hook):
             raise NonFiniteError(message)
         name = f'non_finite_iter_{runner.iter + 1}.pth'
         save_safely(runner, name, meta={'epoch': runner.epoch, 'iter': runner.iter}, resume_from_it=False)
+        barrier()  # a launcher may kill the others as soon as one process ends
         raise NonFiniteError(
             f'{message}\nWeights and optimizer from before the step are in {Path(runner.work_dir, name)}: --resume '
             'with it runs into the step again. Regular checkpoints are as they were. To leave out such steps, up '

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from mmengine import dump
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.runner import Runner
+from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..cfg_options import parse_options
@@ -156,10 +157,21 @@ def train(config: Config, allow_partial_init: bool = False) -> None:
         check_data(config, ['train', 'val'])
         problems = resolve_checkpoint(config)
         runner = build_runner(config)
+        _agree_where_to_start(config)
         for problem in problems:
             runner.logger.warning(problem)
         check_start(unwrap(runner.model), config, allow_partial_init)
         runner.train()
+
+
+def _agree_where_to_start(config: Config) -> None:
+    """Each process looks for checkpoints itself, and the first alone writes them."""
+    start = Path(config.load_from).name if config.get('resume') else 'the beginning'
+    if len(found := set(all_gather_object(start))) > 1:
+        raise UnusableInputError(
+            f'--resume: the processes would start from {", ".join(sorted(found))}. The first process writes the '
+            f'checkpoints: {config.work_dir} must be a folder that all nodes share, or be copied to all of them.'
+        )
 
 
 @record
@@ -184,7 +196,8 @@ def evaluate(config: Config, out: str | None = None, show_dir: str | None = None
     metrics = runner.test()
     if out and is_main_process():
         with written_whole(out) as partial:
-            dump(metrics, partial, file_format='json')
+            plain = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+            dump(plain, partial, file_format='json')
     return metrics
 
 
@@ -260,6 +273,7 @@ def add_run_hooks(config: Config) -> None:
     config.setdefault('default_hooks', {})
     hooks = config.default_hooks
     for name, hook in RUN_HOOKS.items():
-        if hooks.get(name, {}) is not None:
-            hooks.setdefault(name, {})
+        if hooks.setdefault(name, {}) is None:
+            del hooks[name]  # MMEngine knows None of its own hooks only
+        else:
             hooks[name].setdefault('type', f'mmpretrain.{hook}')

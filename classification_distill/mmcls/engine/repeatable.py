@@ -38,6 +38,7 @@ class IterationSeedHook(Hook):
         if not isinstance(loader.collate_fn, _BatchSeeds):
             loader.collate_fn = _BatchSeeds(loader.collate_fn, loader.worker_init_fn, runner.seed)
             loader.worker_init_fn = loader.collate_fn.begin
+            loader.generator = torch.Generator()  # which it asks when it begins, wherever in the epoch that is
         sampler = getattr(loader.batch_sampler, 'sampler', None)
         seen = sampler.num_seen // loader.batch_sampler.batch_size if isinstance(sampler, _Rest) else 0
         endless = isinstance(sampler, InfiniteSampler) or sampler is None

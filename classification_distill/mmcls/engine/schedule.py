@@ -19,7 +19,8 @@ class ScheduleHook(Hook):
 
     MMEngine loads all of a scheduler's settings from the checkpoint, so that a run that was to go on for longer would
     stay at the learning rate that the shorter one ended with. Here the config's schedule is replayed up to the
-    iteration, and the log says so.
+    iteration, and the log says so. One that follows a metric, as ``ReduceOnPlateauLR``, cannot be replayed, and stays
+    the checkpoint's.
     """
 
     def __init__(self):
@@ -35,15 +36,16 @@ class ScheduleHook(Hook):
             or 'optim_wrapper' not in runner.cfg
             or not isinstance(optimizer, OptimWrapper)
             or not isinstance(schedulers, list)
+            or any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers)
         ):
             return
         fresh = runner.build_optim_wrapper(copy.deepcopy(runner.cfg.optim_wrapper))
-        runner.optim_wrapper = fresh
+        runner.optim_wrapper, runner.param_schedulers = fresh, None  # a rate is scaled before there are schedules
         try:
             runner.scale_lr(fresh, runner.auto_scale_lr)
             asked = runner.build_param_scheduler(copy.deepcopy(runner.cfg.param_scheduler))
         finally:
-            runner.optim_wrapper = optimizer
+            runner.optim_wrapper, runner.param_schedulers = optimizer, schedulers
         differences = [*_differences(optimizer, schedulers, fresh, asked, runner.iter)]
         if not differences:
             return

@@ -12,7 +12,15 @@ from pathlib import Path
 from threading import Thread
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce, barrier, broadcast, get_rank, get_world_size
+from mmengine.dist import (
+    all_gather_object,
+    all_reduce,
+    barrier,
+    broadcast,
+    get_comm_device,
+    get_rank,
+    get_world_size,
+)
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
@@ -61,9 +69,10 @@ class InterruptionHook(Hook):
 
     A second Ctrl-C ends the run at once.
 
-    All processes stop at the same iteration, whichever of them got the signal; where gradients are accumulated, at one
-    that ends with an optimizer step. ``--resume`` then goes on at the next iteration. A validation that an
-    iteration-based run would have done at that very iteration is not made up for.
+    All processes stop at the same iteration, whichever of them got the signal: at the one after, so that none waits for
+    its GPU to tell them; where gradients are accumulated, at one that ends with an optimizer step. ``--resume`` then
+    goes on at the next iteration. A validation that an iteration-based run would have done at that very iteration is
+    not made up for.
 
     Workers of the dataloaders do not listen to the signals, which a scheduler sends to all processes of a job: the run
     needs them to finish the iteration.
@@ -72,7 +81,7 @@ class InterruptionHook(Hook):
     priority = 'LOWEST'  # the other hooks finish the iteration, or put the checkpoint in order, first
 
     def before_train(self, runner) -> None:
-        self._signal = 0
+        self._signal, self._told = 0, None
         handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         self._handlers = {number: signal.signal(number, self._remember) for number in handled}
 
@@ -93,9 +102,7 @@ class InterruptionHook(Hook):
         self._signal, self._since = number, now
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        number = torch.tensor(self._signal)
-        if runner.distributed:
-            all_reduce(number, 'max')
+        number = self._agree() if runner.distributed else self._signal
         if not number or not runner.optim_wrapper.should_update():
             return
         buffers = _buffers_by_rank(unwrap(runner.model))
@@ -103,11 +110,17 @@ class InterruptionHook(Hook):
         save_safely(runner, INTERRUPTED, meta)
         barrier()  # a launcher may kill the others as soon as one process ends
         runner.logger.info(
-            f'{NAMES.get(number.item()) or signal.Signals(number.item()).name}: stopped after iteration '
+            f'{NAMES.get(number) or signal.Signals(number).name}: stopped after iteration '
             f'{runner.iter + 1}; all that it trained is in {Path(runner.work_dir, INTERRUPTED)}. Go on by --resume.',
             extra=AT_TERMINAL,
         )
         raise StoppedError
+
+    def _agree(self) -> int:
+        """The signal that a process had got by the iteration before."""
+        earlier, self._told = self._told, torch.full((), self._signal, device=get_comm_device())
+        all_reduce(self._told, 'max')
+        return 0 if earlier is None else int(earlier)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         buffers = checkpoint.get('meta', {}).get('buffers_by_rank', [])

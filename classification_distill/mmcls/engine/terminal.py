@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import timedelta
+from numbers import Real
 from pathlib import Path
 
 from mmengine.hooks import Hook
@@ -112,7 +113,7 @@ class WatchedRunner(Runner):
         with self.line:
             metrics = super().test()
         for name, value in metrics.items():
-            self._say(f'{name}: {value:.4f}')
+            self._say(f'{name}: {value:.4f}' if isinstance(value, Real) else f'{name}: {value}')
         return metrics
 
     def _say_what(self, what: str) -> None:
@@ -133,21 +134,22 @@ class ProgressHook(Hook):
         self.line = line
 
     def before_train(self, runner) -> None:
+        self._left = ''  # resumed at the end of an epoch, no iteration comes before its validation
         if runner.iter:
             runner.logger.info(f'Resuming after iteration {runner.iter}.', extra=AT_TERMINAL)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._left = _time_left(runner)
+        self._left = f'{_time_left(runner)} left'
         self._show_training(runner, runner.iter + 1, runner.epoch + 1)
 
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._show(runner, 'validation', batch_idx + 1, len(runner.val_dataloader), _time_left(runner))
+        self._show(runner, 'validation', batch_idx + 1, len(runner.val_dataloader), f'{_time_left(runner)} left')
 
     def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         self._show_training(runner, runner.iter, runner.epoch)
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._show(runner, 'test', batch_idx + 1, len(runner.test_dataloader), _time_left(runner))
+        self._show(runner, 'test', batch_idx + 1, len(runner.test_dataloader), f'{_time_left(runner)} left')
 
     def _show_training(self, runner, iteration: int, epoch: int) -> None:
         what = _count('epoch', epoch, runner.max_epochs)
@@ -156,7 +158,7 @@ class ProgressHook(Hook):
         self._show(runner, what, iteration, runner.max_iters, self._left)
 
     def _show(self, runner, what: str, completed: int, total: int, left: str) -> None:
-        figures = '  '.join([f'{left} left', *_figures(runner)])
+        figures = '  '.join(filter(None, [left, *_figures(runner)]))
         self.line.show(what, completed, total, figures)
 
 

@@ -120,7 +120,8 @@ class FeaturePictureHook(Hook):
 
     @master_only
     def after_train_epoch(self, runner) -> None:
-        if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
+        due = self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
+        if due and self._batch is not None:  # resumed at the end of an epoch, there is none
             self._draw(runner, runner.iter)
 
     @torch.no_grad()

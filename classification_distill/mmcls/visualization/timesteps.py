@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ..datasets.samples import collect, has
+from ..files import read_rows
 from ..weights import unwrap
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 def read_histogram(path: Path) -> list[dict]:
     """The rows of a ``timestep_histogram.jsonl``, one an interval: a run that was resumed has written some twice."""
-    whole_lines = path.read_text().rpartition('\n')[0].splitlines()
-    return list({row['iter']: row for row in map(json.loads, whole_lines)}.values())
+    return list({row['iter']: row for row in read_rows(path)}.values())
 
 
 def draw_through_training(axes: 'Axes', shares: np.ndarray, last_iter: int, num_timesteps: int) -> 'AxesImage':

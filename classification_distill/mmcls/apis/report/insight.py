@@ -63,11 +63,11 @@ def look_into(run: Run) -> Insight | str:
         try:
             check_data(config, [split])
             model, before, dataset = _build(run, config, split)
-        except (FileNotFoundError, ImportError, ValueError) as error:
+            if model.__class__.__name__ == 'RepFusion':
+                return _look_at_distillation(model, before, dataset)
+            return _look_at_classifier(model, before, dataset)
+        except (FileNotFoundError, ImportError, ValueError, torch.OutOfMemoryError) as error:
             return ' '.join(str(error).split())
-        if model.__class__.__name__ == 'RepFusion':
-            return _look_at_distillation(model, before, dataset)
-        return _look_at_classifier(model, before, dataset)
 
 
 def _build(run: Run, config: Config, split: str) -> tuple[nn.Module, nn.Module, Dataset]:

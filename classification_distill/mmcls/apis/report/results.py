@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
 
+import numpy as np
 from markupsafe import Markup
 
 from .curves import ERROR, NOT_DRAWN, is_error, style_of
@@ -70,7 +70,7 @@ def _cell(name: str, runs: list[dict[str, float]]) -> str:
     """Of several seeds the mean and deviation, of one run its standard error, where it was measured."""
     values = [metrics[name] for metrics in runs]
     if len(values) > 1:
-        return f'{mean(values):.4g} ± {stdev(values):.2g}'
+        return f'{np.mean(values):.4g} ± {np.std(values, ddof=1):.2g}'
     errors = [f' (standard error {metrics[name + ERROR]:.2g})' for metrics in runs if name + ERROR in metrics]
     return ''.join([*(f'{value:.4g}' for value in values), *errors])
 
@@ -83,7 +83,7 @@ def _draw(figure: str, name: str, groups: Sequence[Group], values: list[list[dic
             found, color = [m[name] for m in runs if name in m], style_of(row)['color']
             drawn.axes.plot(found, [row] * len(found), '.', color=color, alpha=0.5)
             if len(found) > 1:
-                drawn.axes.errorbar(mean(found), row, xerr=stdev(found), fmt='o', color=color, capsize=3)
+                drawn.axes.errorbar(np.mean(found), row, xerr=np.std(found, ddof=1), fmt='o', color=color, capsize=3)
             drawn.axes.text(0.01, row - 0.25, groups[row].name, transform=place, size='small', parse_math=False)
         drawn.axes.set_yticks([])
         drawn.axes.set_ylim(len(groups) - 0.5, -0.7)

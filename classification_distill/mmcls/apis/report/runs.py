@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...configs import ROOT, loads_checkpoint, parse_config, type_name, walk
 from ...errors import UnusableInputError
+from ...files import read_rows
 from ...visualization.timesteps import read_histogram
 
 TREES = {'mmpretrain': 'classification_distill', 'mmseg': 'segmentation', 'mmpose': 'landmark'}
@@ -46,9 +47,8 @@ class Run:
         """What was logged, in order; each row has ``iter``. What a resumption repeated is there once."""
         rows: list[dict] = []
         for path in sorted(self.folder.glob('*/vis_data/scalars.json')):
-            lines = path.read_text().rpartition('\n')[0].splitlines()  # the last may be half-written
             start = None
-            for row in map(json.loads, lines):
+            for row in read_rows(path):
                 if 'iter' in row and start is None:
                     start = row['iter']
                     rows = [earlier for earlier in rows if earlier['iter'] < start]

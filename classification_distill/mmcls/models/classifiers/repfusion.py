@@ -1,5 +1,6 @@
 """RepFusion: distil a frozen diffusion model into a student at timesteps that a policy chooses."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -195,8 +196,11 @@ class RepFusion(BaseDistiller):
         """What of this model the cached features follow from, besides the teacher's weights."""
         preprocessor, teacher = self.data_preprocessor, self.teacher
         device = next(teacher.network.parameters()).device
+        network = {key: value for key, value in dict(teacher.network.config).items() if not key.startswith('_')}
         return {
             'teacher': type(teacher).__name__,
+            'network': hashlib.sha256(repr(sorted(network.items())).encode()).hexdigest()[:32],
+            'size': list(teacher.sample_size),
             'layers': list(teacher.layers),
             'averages': list(self._reading.get('pooled', ())),
             'noise': teacher.noise,

@@ -54,7 +54,10 @@ class DDPMTrainer(BaseModel):
         return self
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'loss') -> dict[str, Tensor]:
-        """Mean squared error of the predicted noise for images ``(N, 3, H, W)``; the only mode is ``'loss'``."""
+        """Mean squared error of what the U-Net predicts, by default the noise, for images ``(N, 3, H, W)``.
+
+        The only mode is ``'loss'``.
+        """
         if mode != 'loss':
             raise UnusableInputError(f'DDPMTrainer only trains; mode={mode!r} is not one of its modes.')
         images = to_diffusion_range(inputs, self.data_preprocessor)
@@ -69,7 +72,14 @@ class DDPMTrainer(BaseModel):
         t = torch.randint(self.scheduler.config.num_train_timesteps, (len(images),), device=images.device)
         noise = torch.randn_like(images)
         predicted = self.unet(self.scheduler.add_noise(images, noise, t), t).sample
-        return {'loss_noise': F.mse_loss(predicted.float(), noise)}
+        return {'loss_noise': F.mse_loss(predicted.float(), self._target(images, noise, t))}
+
+    def _target(self, images: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the scheduler takes the U-Net's output for: the noise, the image, or their velocity."""
+        kind = self.scheduler.config.prediction_type
+        if kind == 'v_prediction':
+            return self.scheduler.get_velocity(images, noise, t)
+        return images if kind == 'sample' else noise
 
     def pipeline(self) -> 'DDPMPipeline':
         """The diffusers pipeline around the model's own U-Net."""

@@ -107,8 +107,11 @@ def _read_flags(variant: dict) -> dict:
     flags = {name: _read_flag(name, value) for name, value in variant.items()}
     if flags.get('channel_mult') == ():
         flags['channel_mult'] = _CHANNEL_MULT[flags['image_size']]
-    if flags.get('num_head_channels') == -1:
+    if flags.get('num_head_channels') == -1:  # not given: as many heads at each level
         del flags['num_head_channels']
+        flags.setdefault('num_heads', 4)
+    elif 'num_head_channels' in flags:
+        flags.pop('num_heads', None)  # which guided-diffusion then does not look at
     return flags
 
 

@@ -49,6 +49,7 @@ class BaseTeacher(FrozenHolder):
         num_timesteps (int): Number T of the diffusion process's timesteps.
         feature_info (dict): ``layer -> (channels, stride)``, the stride counted in pixels of the resized image.
         uses_timestep (bool): Whether the features depend on t.
+        can_record (bool): Whether the network runs without waiting for the device, as a CUDA graph wants it.
         family (str): Of its models, by which ``literature.py`` knows which layers were found best.
 
     Raises:
@@ -57,6 +58,7 @@ class BaseTeacher(FrozenHolder):
 
     last_layer = 'conv_out'
     uses_timestep = True
+    can_record = True
 
     def __init__(
         self,
@@ -200,7 +202,7 @@ class BaseTeacher(FrozenHolder):
             compile_blocks(self.network, self.layers)
             self._replay = GraphReplay(self._read)
             self._is_compiled = True
-        return self._replay if self._is_compiled and on_gpu else self._read
+        return self._replay if self._is_compiled and on_gpu and self.can_record else self._read
 
     def _read(
         self, x: Tensor, t: Tensor, class_labels: Tensor | None, pooled: bool | tuple[str, ...]

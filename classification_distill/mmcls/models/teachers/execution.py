@@ -161,8 +161,12 @@ class GraphReplay:
         if self.calls[key] <= self.warm_up:
             return self.function(*inputs, **options)
         held = [None if x is None else torch.empty_like(x).copy_(x) for x in inputs]
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode='thread_local'):  # threads that load data go on
+        graph, device = torch.cuda.CUDAGraph(), next(x for x in held if x is not None).device
+        with (
+            torch.cuda.device(device),
+            # Threads that load data go on; the stream that torch would take is of the first device that recorded.
+            torch.cuda.graph(graph, stream=torch.cuda.Stream(device), capture_error_mode='thread_local'),
+        ):
             outputs = self.function(*held, **options)
         self.recorded[key] = held, graph, outputs
         graph.replay()

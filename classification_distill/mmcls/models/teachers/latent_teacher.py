@@ -32,6 +32,7 @@ class LatentDiffusionTeacher(BaseTeacher):
         **options,
     ):
         autoencoder.decoder = None
+        self._scale = _scaling_factor(autoencoder)
         super().__init__(
             network,
             scheduler,
@@ -46,7 +47,18 @@ class LatentDiffusionTeacher(BaseTeacher):
         autoencoder = self.held['autoencoder']
         encoded = autoencoder.encode(images.to(autoencoder.dtype))
         latents = encoded.latent_dist.mode() if 'latent_dist' in encoded else encoded.latents
-        return latents.float() * autoencoder.config.scaling_factor
+        return latents.float() * self._scale
+
+
+def _scaling_factor(autoencoder: nn.Module) -> float:
+    """What the latents are multiplied by.
+
+    diffusers' default is Stable Diffusion's. A ``VQModel`` that was saved without one, as CompVis's are, is of a
+    diffusion model that was trained on the latents as they are.
+    """
+    config = autoencoder.config
+    saved_without = 'scaling_factor' in config.get('_use_default_values', ())
+    return 1.0 if saved_without and type(autoencoder).__name__ == 'VQModel' else config.scaling_factor
 
 
 @MODELS.register_module()

@@ -144,10 +144,10 @@ class TextToImageTeacher(BaseTeacher):
         return (latents - (config.get('shift_factor') or 0.0)) * scale
 
     def denoise(self, network: Callable, x: Tensor, t: Tensor, class_labels: Tensor | None) -> None:
-        told = {
-            name: value.to(x.device).expand(len(x), *value.shape[1:]) if len(value) == 1 else value.to(x.device)
-            for name, value in self.held['prompt'].named_buffers()
-        }
+        told = {}
+        for name, value in self.held['prompt'].named_buffers():
+            value = value.to(x if value.is_floating_point() else x.device)  # stored as the text encoder computed it
+            told[name] = value.expand(len(x), *value.shape[1:]) if len(value) == 1 else value
         if self._pack:
             x = self._pack(x, len(x), x.shape[1], *x.shape[2:])
         t = t if self.uses_timestep else torch.full_like(t, TIMESTEP)
@@ -165,8 +165,10 @@ class TextToImageTeacher(BaseTeacher):
         try:
             return super()._find_feature_info()
         except NotImplementedError:  # Lumina 2 reads values of its mask, which the meta device has none of
+            self.can_record = False
             self._load()
-            x, t = torch.zeros(1, *self._input_shape), torch.zeros(1, dtype=torch.int64)
+            x = torch.zeros(1, *self._input_shape, dtype=next(self.network.parameters()).dtype)
+            t = torch.zeros(1, dtype=torch.int64)
             with drop_uncalled(self.network), torch.no_grad():
                 features = self._read_layers(self.network, x, t)
             return {layer: (f.shape[1], self.sample_size[0] // f.shape[2]) for layer, f in features.items()}
