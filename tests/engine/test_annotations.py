@@ -93,6 +93,12 @@ def test_label_maps_hold_the_classes(tmp_path):
         look(label_maps(tmp_path / 'wrong', [1, 7]), head=decoder, name='decode_head')
 
 
+def test_of_a_cascade_the_last_head_counts(tmp_path):
+    heads = nn.ModuleList([head(num_classes=9), head(num_classes=2, ignore_index=255)])
+    with pytest.raises(UnusableInputError, match=r'has pixels of \[7\], and model\.decode_head\.num_classes is 2'):
+        look(label_maps(tmp_path, [1, 7]), head=heads, name='decode_head')
+
+
 def test_label_maps_that_are_all_ignored_are_refused(tmp_path):
     with pytest.raises(UnusableInputError, match=r'2 label maps, .* tell nothing apart: all are 0'):
         look(label_maps(tmp_path, [0, 0]), head=head(num_classes=2, ignore_index=0), name='decode_head')

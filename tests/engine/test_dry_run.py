@@ -2,14 +2,18 @@
 
 import re
 import resource
+import signal
 import socket
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmcls import engine
 from mmcls.engine.step_cost import LiveMemory, StepTime, measure_step
+from mmcls.engine.stopping import SIGNALS
+from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import HOOKS, MODELS
 from mmpretrain.structures import DataSample
 from processes import run_tool
 from support import ROOT
@@ -57,6 +61,21 @@ def test_what_it_prints_and_that_it_leaves_nothing(digits, pipeline_folder, tmp_
     assert 3600 * hours + 60 * minutes + rest == pytest.approx(1500 * float(seconds), rel=0.06)
     assert '\x1b' not in output
     assert not list(tmp_path.iterdir())
+
+
+def test_the_keyboard_is_what_it_was_before(digits, distilled):
+    before = [signal.getsignal(number) for number in SIGNALS]
+    during = []
+
+    class Watch(Hook):
+        def before_train(self, runner):
+            during.append([signal.getsignal(number) for number in SIGNALS])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(HOOKS.module_dict, 'WatchHook', Watch)
+        options = {'data_root': str(digits), 'distilled': str(distilled), 'default_hooks.watch.type': 'WatchHook'}
+        engine.dry_run(engine.prepare_config(FINETUNE, options))
+    assert during == [before]
 
 
 def test_loading_beside_the_training_costs_only_what_it_takes_longer():

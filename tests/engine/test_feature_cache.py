@@ -249,7 +249,13 @@ def test_a_dry_run_says_how_large_it_gets_and_leaves_nothing(digits, pipeline_fo
     asked, usage = [], shutil.disk_usage
     monkeypatch.setattr(shutil, 'disk_usage', lambda folder: asked.append(Path(folder)) or usage(folder))
     dry_run(settings)
-    assert asked
-    assert {folder.parent for folder in asked} == {tmp_path}  # the disk of the training, not that of /tmp
+    features = [folder for folder in asked if folder.name.startswith(('dry_run_', '.dry_run_'))]
+    assert {folder.parent for folder in features} == {tmp_path}  # the disk of the training, not that of /tmp
     assert f'up to {IMAGES * 2 * (1 + 2 * 16) / 2**30:.2g} GiB when full' in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_machines_keep_features_apart(digits, pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmcls.engine.feature_cache.all_gather_object', lambda host: [host, 'another'])
+    run(config(digits, pipeline_folder, tmp_path, epochs=1))
+    assert [path.name for path in (tmp_path / 'cache').iterdir()] == [socket.gethostname()]

@@ -1,10 +1,17 @@
 import copy
+import json
+from contextlib import nullcontext
 
 import pytest
+import torch
 from mmcls.configs import load_config
+from mmcls.engine import launch
 from mmcls.engine.launch import build_runner, draw_predictions, limit_workers
+from mmcls.engine.terminal import WatchedRunner
 from mmengine.config import Config
+from rich.console import Console
 from support import ROOT
+from torch import nn
 from yapf.yapflib import yapf_api
 
 
@@ -60,3 +67,34 @@ def test_a_config_is_laid_out_once_until_it_changes(monkeypatch):
     config.model.head.num_classes = 3
     assert 'num_classes=3' in config.pretty_text
     assert len(laid_out) == 2
+
+
+def test_metrics_that_are_no_single_numbers_are_printed_and_written(tmp_path, monkeypatch, capsys):
+    metrics = {'accuracy': 50.0, 'precision': [40.0, 60.0], 'matrix': torch.eye(2)}
+    monkeypatch.setattr('mmengine.runner.Runner.test', lambda runner: metrics)
+    monkeypatch.setattr(WatchedRunner, '_say_what', lambda *_: None)
+    runner = object.__new__(WatchedRunner)
+    runner.model, runner.console, runner.line = nn.Module(), Console(), nullcontext()
+    monkeypatch.setattr(launch, 'build_runner', lambda config: runner)
+    monkeypatch.setattr(launch, 'check_data', lambda *_: None)
+    monkeypatch.setattr(launch, 'check_checkpoint', lambda *_: None)
+    (tmp_path / 'weights.pth').touch()
+    launch.evaluate(Config({'load_from': str(tmp_path / 'weights.pth')}), str(tmp_path / 'metrics.json'))
+    assert 'accuracy: 50.0000' in capsys.readouterr().out
+    written = json.loads((tmp_path / 'metrics.json').read_text())
+    assert written == {'accuracy': 50.0, 'precision': [40.0, 60.0], 'matrix': [[1.0, 0.0], [0.0, 1.0]]}
+
+
+def test_processes_that_find_other_checkpoints_are_refused(monkeypatch):
+    config = Config({'work_dir': 'work', 'resume': True, 'load_from': 'work/epoch_3.pth'})
+    launch._agree_where_to_start(config)
+    monkeypatch.setattr(launch, 'all_gather_object', lambda start: [start, 'the beginning'])
+    with pytest.raises(ValueError, match=r'would start from epoch_3.pth, the beginning.*work must be a folder'):
+        launch._agree_where_to_start(config)
+
+
+def test_none_leaves_a_hook_of_every_run_out():
+    config = Config({'default_hooks': {'interruption': None, 'finite_loss': {'max_skipped': 2}}})
+    launch.add_run_hooks(config)
+    assert config.default_hooks.keys() == launch.RUN_HOOKS.keys() - {'interruption'}
+    assert config.default_hooks.finite_loss == {'max_skipped': 2, 'type': 'mmpretrain.FiniteLossHook'}

@@ -49,11 +49,11 @@ class Draws(torch.utils.data.Dataset):
 
 @pytest.mark.parametrize('images_a_batch', [2, 8])  # five batches for two workers, or two
 def test_workers_that_outlive_an_epoch_draw_as_others_do(tmp_path, images_a_batch):
-    def draws(persistent, stop_after=None, **settings):
+    def draws(persistent, stop_after=None, workers=3, **settings):
         train_settings = {
             'dataset': Draws(),
             'batch_size': images_a_batch,
-            'num_workers': 3,
+            'num_workers': workers,
             'persistent_workers': persistent,
         }
         watch = Watch(stop_after)
@@ -70,8 +70,11 @@ def test_workers_that_outlive_an_epoch_draw_as_others_do(tmp_path, images_a_batc
     whole = draws(False)
     assert len(set(whole)) == 30
     assert draws(True) == whole
-    begun = draws(True, stop_after=3)
-    assert begun + draws(True, load_from=str(tmp_path / 'stopped.pth'), resume=True) == whole
+    assert draws(False, workers=0) == whole
+    for persistent, workers in ((True, 3), (False, 0)):
+        begun = draws(persistent, stop_after=3, workers=workers)
+        stopped = {'load_from': str(tmp_path / 'stopped.pth'), 'resume': True}
+        assert begun + draws(persistent, workers=workers, **stopped) == whole
 
 
 class Pairs:

@@ -91,3 +91,20 @@ def test_with_another_batch_gradients_are_accumulated_from_the_right_iteration(t
 
     assert run(3) == 12
     assert run(5, resume=True, train={'batch_size': 4}) == 10
+
+
+def test_a_rate_that_was_scaled_goes_on_scaled(tmp_path):
+    scaled = {'auto_scale_lr': {'enable': True, 'base_batch_size': 4}}
+    whole = rates(tmp_path / 'whole', 4, [cosine(4)], **scaled)
+    rates(tmp_path / 'run', 2, [cosine(4)], **scaled)
+    assert whole[0] == 0.005
+    assert rates(tmp_path / 'run', 4, [cosine(4)], resume=True, **scaled) == pytest.approx(whole[8:])
+
+
+def test_a_schedule_that_follows_a_metric_goes_on_where_it_was(tmp_path, capsys):
+    schedule = [{'type': 'ReduceOnPlateauLR', 'monitor': 'score', 'rule': 'greater', 'patience': 0}]
+    begun = rates(tmp_path, 3, schedule, scores=[{'score': 3}, {'score': 2}, {'score': 1}])
+    assert begun[-2] == pytest.approx(0.001)  # of the last iteration, before the checkpoint and the last validation
+    rest = rates(tmp_path, 4, schedule, resume=True, scores=[{'score': 0}])
+    assert rest[0] == pytest.approx(0.001)
+    assert 'another schedule' not in capsys.readouterr().out

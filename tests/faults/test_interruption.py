@@ -1,5 +1,6 @@
 """SIGTERM, SIGUSR1 and Ctrl-C: nothing that was trained is lost."""
 
+import json
 import os
 import re
 import signal
@@ -39,6 +40,16 @@ def test_a_signal_saves_and_resuming_ends_in_the_same_weights(options, whole, tm
     assert sorted(path.name for path in work_dir.glob('*.pth')) == ['epoch_2.pth', 'epoch_3.pth']
 
 
+def test_a_run_stopped_by_the_last_batch_of_an_epoch_goes_on_with_what_ends_the_epoch(options, tmp_path):
+    options = [*options, 'train_cfg.val_interval=1', 'custom_hooks=[]', 'train_cfg.max_epochs=2']
+    picture = ['default_hooks.picture.type=FeaturePictureHook', 'default_hooks.picture.interval=1']
+    work_dir = tmp_path / 'run'
+    train(FROM_FILES, work_dir, options + picture + fault('SIGUSR1', 6), code=EXIT_CODE)
+    train(FROM_FILES, work_dir, options + picture, '--resume')
+    scalars = [json.loads(line) for path in work_dir.glob('*/vis_data/scalars.json') for line in path.open()]
+    assert [row['step'] for row in scalars if 'accuracy/top1' in row] == [1, 2]
+
+
 def test_a_signal_to_all_processes_of_a_run_with_workers(options, whole, tmp_path):
     work_dir = tmp_path / 'run'
     run = Run(FROM_FILES, work_dir, [*options, *fault('wait', 8), 'train_dataloader.num_workers=2'])
@@ -67,7 +78,7 @@ def test_a_second_ctrl_c_ends_the_run_at_once(options, tmp_path):
 def test_a_signal_to_one_of_two_processes_stops_both(options_of_two, whole_of_two, tmp_path):
     work_dir = tmp_path / 'run'
     train_in_two(IN_MEMORY, work_dir, options_of_two + fault('SIGUSR1', 4, rank=1), code=EXIT_CODE)
-    assert interrupted(work_dir)['iter'] == 4
+    assert interrupted(work_dir)['iter'] == 5  # told in iteration 4, both know of it in the next
     train_in_two(IN_MEMORY, work_dir, options_of_two, '--resume')
     assert_same_weights(work_dir / 'epoch_2.pth', whole_of_two / 'epoch_2.pth')
 

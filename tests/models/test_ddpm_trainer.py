@@ -57,3 +57,17 @@ def test_sizes_that_its_levels_cannot_halve_are_refused(unet, sentence):
 def test_images_of_another_size_than_it_says_are_refused():
     with pytest.raises(ValueError, match=r'The images are 16x16, and model\.unet\.sample_size is \(8, 8\)'):
         DDPMTrainer(UNET)(torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize('kind', ['sample', 'v_prediction'])
+def test_loss_is_of_what_the_scheduler_takes_the_output_for(kind, monkeypatch):
+    model = DDPMTrainer(UNET, {'prediction_type': kind})
+    noise, t = torch.randn(4, 3, 8, 8), torch.tensor([0, 10, 500, 999])
+    images = torch.randint(256, (4, 3, 8, 8)).float()
+    monkeypatch.setattr(torch, 'randn_like', lambda images: noise)
+    monkeypatch.setattr(torch, 'randint', lambda *args, **kwargs: t)
+    share = model.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+    clean = images / 127.5 - 1
+    target = clean if kind == 'sample' else share.sqrt() * noise - (1 - share).sqrt() * clean
+    model.unet.forward = lambda noisy, t: type('Output', (), {'sample': target + 0.5})
+    assert model(images)['loss_noise'].item() == pytest.approx(0.25, rel=1e-5)

@@ -26,14 +26,15 @@ TINY = {
 
 
 def tiny_flags(name):
-    defaults = {'num_channels': 32, 'num_res_blocks': 1, 'attention_resolutions': (8, 16), 'num_head_channels': 16}
+    defaults = {'num_channels': 32, 'num_res_blocks': 1, 'attention_resolutions': (8, 16)}
+    defaults['num_head_channels'] = -1 if 'num_heads' in TINY[name] else 16
     return defaults | TINY[name]
 
 
 def reference(flags):
     flags = {'class_cond': True} | flags
-    if flags.get('num_heads'):
-        flags.pop('num_head_channels')
+    if flags['num_head_channels'] == -1:
+        del flags['num_head_channels']
     flags['new_attention_order'] = flags.pop('use_new_attention_order', False)
     network = ReferenceADM(**flags)
     for parameter in network.parameters():  # norms start as ones and zeros: swapped ones would go unseen
@@ -193,8 +194,10 @@ def test_flags_as_guided_diffusion_spells_them_and_as_json_does():
     assert get_variant(flags | lists) == get_variant(flags | spelt) == expected
     assert get_variant(flags | {'channel_mult': '0.5,1'}).channel_mult == (0.5, 1)
     assert get_variant(flags | {'channel_mult': '', 'attention_resolutions': '16', 'num_head_channels': '-1'}) == (
-        get_variant(flags | {'channel_mult': (1, 2, 3, 4), 'attention_resolutions': (16,)})
+        get_variant(flags | {'channel_mult': (1, 2, 3, 4), 'attention_resolutions': (16,), 'num_heads': 4})
     )
+    heads = {'channel_mult': '1,2', 'num_head_channels': 16}  # which guided-diffusion looks at first
+    assert get_variant(flags | heads | {'num_heads': 4}) == get_variant(flags | heads)
     for wrong in ({'channel_mult': '1,two'}, {'num_channels': 'many'}, {'dropout': 0.1}, {'image_size': 65}):
         with pytest.raises(RepFusionError, match=next(iter(wrong))):
             get_variant(flags | {'channel_mult': ''} | wrong)

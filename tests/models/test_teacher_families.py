@@ -1,4 +1,6 @@
 import inspect
+import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -205,3 +207,15 @@ def test_a_distillation_and_its_resumption(name, folders, digits, tmp_path, monk
     teacher = {'type': FAMILIES[name][0].__name__, 'pretrained': str(folders / name), 'noise': 'forward'}
     teacher['layers'] = FAMILIES[name][2][:1]
     assert changed_by_a_resumed_step(teacher, digits, tmp_path) >= TRAINED
+
+
+def test_latents_of_a_model_that_was_saved_without_a_factor_are_as_they_are(folders, tmp_path):
+    folder = shutil.copytree(folders / 'latent', tmp_path / 'saved')
+    path = folder / 'vqvae/config.json'
+    config = json.loads(path.read_text())
+    factor = config.pop('scaling_factor')
+    path.write_text(json.dumps(config))
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    latents = [LatentTeacher(str(each)).encode(images) for each in (folders / 'latent', folder)]
+    assert factor != 1
+    assert torch.allclose(latents[0], factor * latents[1])

@@ -17,6 +17,7 @@ from mmcls import load_teacher
 from mmcls.models.teachers import TextToImageTeacher
 from mmcls.models.teachers import text_to_image as module
 from mmcls.models.teachers.reading import as_image_map
+from mmpretrain.registry import MODELS
 from safetensors.torch import load_file, save_file
 from small_distillation import TRAINED, changed_by_a_resumed_step
 from support import ROOT
@@ -307,3 +308,48 @@ def test_every_block_can_be_read(name, count, last, folders):
     assert (len(teacher.layers), teacher.layers[-1]) == (count, last)
     features = teacher.read(torch.rand(2, 3, 32, 32), 100)
     assert all(feature.isfinite().all() for feature in features.values())
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_weights_stored_in_half_precision_are_read_in_it(name, folders, tmp_path):
+    folder = shutil.copytree(folders[name], tmp_path / 'half')
+    part = next(path for path in (folder / 'transformer', folder / 'unet') if path.is_dir())
+    for path in part.glob('*.safetensors'):
+        save_file({key: value.bfloat16() for key, value in load_file(path).items()}, path)
+    size = {'image_size': 256} if name in ('flux', 'schnell', 'qwen') else {}  # else 1,024
+    exact = TextToImageTeacher(str(folders[name]), **size)
+    teacher = TextToImageTeacher(str(folder), dtype='bfloat16', **size)
+    images, t = torch.rand(1, 3, *teacher.sample_size) * 2 - 1, torch.tensor([100])
+    (found,), (expected,) = teacher(images, t).values(), exact(images, t).values()
+    assert next(teacher.network.parameters()).dtype == torch.bfloat16
+    assert torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1] > 0.98
+
+
+def test_what_waits_for_the_device_is_no_cuda_graph(folders):
+    waiting = [name for name in NAMES if not TextToImageTeacher(str(folders[name])).can_record]
+    assert waiting == ['lumina2']
+
+
+def test_kept_features_are_of_one_size_of_images_and_one_network(folders):
+    def origin(size, **changed):
+        model = MODELS.build(
+            {
+                'type': 'RepFusion',
+                'teacher': {'type': 'TextToImageTeacher', 'pretrained': str(folders['pixart']), 'image_size': size},
+                'backbone': {
+                    'type': 'ResNet_CIFAR',
+                    'depth': 18,
+                    'base_channels': 4,
+                    'stem_channels': 4,
+                    'out_indices': (3,),
+                },
+                'timestep_policy': {'type': 'FixedPolicy'},
+                'distill_loss': {'type': 'HintLoss'},
+                'data_preprocessor': {'type': 'BatchPreprocessor', 'mean': [127.5] * 3, 'std': [127.5] * 3},
+            }
+        )
+        model.teacher.network.register_to_config(**changed)
+        return model.cache_origin()
+
+    origins = [origin(16), origin(32), origin(16, num_attention_heads=1)]
+    assert len({repr(each) for each in [*origins, origin(16)]}) == 3

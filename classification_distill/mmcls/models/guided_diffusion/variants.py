@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, fields
+from math import gcd
 
 from ...errors import UnusableInputError
 
@@ -70,7 +71,8 @@ class ADMVariant:
             'time_embedding_dim': 4 * self.num_channels,
         }
         if self.num_heads is not None:
-            config['num_attention_heads'] = self.num_heads
+            # diffusers builds heads of one width, which must divide all; then it is told their number.
+            config |= {'attention_head_dim': gcd(*self.block_out_channels), 'num_attention_heads': self.num_heads}
         if self.block_out_channels[0] != self.num_channels:
             config['timestep_channels'] = self.num_channels
         return config
