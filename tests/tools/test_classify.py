@@ -153,6 +153,7 @@ def test_another_call_is_refused(done, flowers, student, tmp_path):
         ({'rates': []}, 'one positive number or more'),
         ({'iterations': 1}, 'iterations=1: at least 10'),
         ({'batch_size': 1}, 'batch_size=1: at least 2'),
+        ({'parallel': 0}, 'parallel=0: at least 1'),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_trained(changed, message, flowers, student, tmp_path):
@@ -161,6 +162,23 @@ def test_what_is_wrong_is_said_before_anything_is_trained(changed, message, flow
     with pytest.raises((UnusableInputError, FileNotFoundError), match=message):
         classify(**arguments)
     assert not (tmp_path / 'out' / 'classifier.py').exists()
+
+
+@pytest.mark.parametrize(
+    ('gpu', 'parallel', 'expected'), [(True, None, 1), (True, 3, 3), (False, None, 4), (False, 2, 2)]
+)
+def test_a_gpu_is_one_trainings_unless_more_are_asked_for(
+    gpu, parallel, expected, flowers, student, tmp_path, monkeypatch
+):
+    def stop(jobs, at_a_time):
+        assert at_a_time == expected
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmcls.apis.classify.run_jobs', stop)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: gpu)
+    monkeypatch.setattr('os.sched_getaffinity', lambda pid: set(range(4)))
+    with pytest.raises(KeyboardInterrupt):
+        classify(flowers, student, tmp_path / 'out', parallel=parallel)
 
 
 @pytest.mark.parametrize('settings', [

@@ -1,5 +1,10 @@
 """A student's features of a folder, and the page of neighbours."""
 
+import base64
+import io
+import os
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -97,3 +102,21 @@ def test_what_has_no_images_is_refused(student, tmp_path):
     (tmp_path / 'empty' / 'a.jpg').write_bytes(b'')
     with pytest.raises(ValueError, match='None of the 1 images'):
         embed(tmp_path / 'empty', student, workers=0)
+
+
+def test_names_that_are_no_text_and_pictures_that_a_camera_has_turned(student, tmp_path):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    picture, turned = Image.new('RGB', (40, 20), (200, 100, 40)), Image.Exif()
+    turned[0x0112] = 6  # a quarter of a turn
+    name = os.fsencode(folder) + b'/caf\xe9.jpg'
+    with open(name, 'wb') as file:
+        picture.save(file, 'jpeg', exif=turned)
+    picture.save(folder / 'b.png')
+    embed(folder, student, tmp_path / 'out', workers=0)
+    assert sorted((tmp_path / 'out/images.txt').read_bytes().splitlines()) == [b'b.png', b'caf\xe9.jpg']
+    page = neighbours(folder, student, tmp_path / 'page.html', k=1, workers=0).read_text()
+    assert 'title="caf\ufffd.jpg"' in page
+    shown = re.findall(r'<img src="data:image/\w+;base64,([^"]+)"', page)
+    sizes = {Image.open(io.BytesIO(base64.b64decode(each))).size for each in shown}
+    assert sizes == {(20, 40), (40, 20)}

@@ -47,6 +47,7 @@ def test_jobs_run_once_each_after_what_they_need(script, tmp_path, capsys):
 
 def test_a_run_can_use_a_gpu(script, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)  # where its log is looked at before it has begun
     run_jobs([script('gpu', 'import torch\nassert not torch.cuda._is_in_bad_fork()')], 1)
 
 
@@ -164,7 +165,7 @@ def test_a_need_that_is_not_among_the_jobs_is_refused(script):
 
 def test_a_metric_of_a_run_that_was_killed_at_its_end(tmp_path):
     job = Job('', '', tmp_path)
-    for name, rows in (('1', '{"NME": 0.5}\n{"NME": 0.25}\n'), ('2', '{"loss": 1}\n')):
+    for name, rows in (('1', '{"NME": 0.5}\n{"NME": 0.25}\n{"NM'), ('2', '{"loss": 1}\n')):
         (tmp_path / name / 'vis_data').mkdir(parents=True)
         (tmp_path / name / 'vis_data' / 'scalars.json').write_text(rows)
     assert job.metric('NME') == 0.25

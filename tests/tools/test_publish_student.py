@@ -13,6 +13,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from mmcls import load_student
+from mmcls.apis.card import find_license
 from mmcls.configs import as_code
 from mmcls.errors import MissingFileError
 from mmcls.weights import CheckpointError
@@ -104,14 +105,18 @@ def test_a_student_of_ordinary_distillation():
 @pytest.mark.parametrize(
     ('decoded', 'to_rgb', 'order'), [(True, True, 'RGB'), (True, False, 'BGR'), (False, False, 'RGB')]
 )
-def test_the_card_says_what_images_and_how_it_was_distilled(decoded, to_rgb, order):
+@pytest.mark.parametrize('wrap', [
+    lambda dataset: {'type': 'RepeatDataset', 'times': 2, 'dataset': dataset},
+    lambda dataset: {'type': 'ConcatDataset', 'datasets': [dataset, dataset]},
+], ids=['repeated', 'several'])  # fmt: skip
+def test_the_card_says_what_images_and_how_it_was_distilled(decoded, to_rgb, order, wrap):
     pipeline = [{'type': 'LoadImageFromFile'}] if decoded else []
     pipeline += [{'type': 'RandomCrop', 'crop_size': 32, 'padding': 4}, {'type': 'PackInputs'}]
     dataset = {'type': 'CIFAR10', 'data_root': 'data/cifar10', 'pipeline': pipeline}
     text = training_config(
         TINY,
         data_preprocessor={'mean': [1.0, 2.0, 3.0], 'std': [4.0, 5.0, 6.0], 'to_rgb': to_rgb},
-        train_dataloader={'dataset': {'type': 'RepeatDataset', 'times': 2, 'dataset': dataset}},
+        train_dataloader={'dataset': wrap(dataset)},
     )
     save_checkpoint('epoch_2.pth', random_backbone(TINY), text)
     publish('epoch_2.pth', 'student', '--formats', 'pth')
@@ -202,7 +207,7 @@ def test_the_card_says_how_good_the_student_was_at_its_checkpoint():
     ]
     log = Path('run/20260101_000000/vis_data/scalars.json')
     log.parent.mkdir(parents=True)
-    log.write_text('\n'.join(map(json.dumps, rows)))
+    log.write_text('\n'.join(map(json.dumps, rows)) + '\n{"loss": 0.4, "it')  # as a full disk leaves it
     publish('run/epoch_2.pth', 'student', '--formats', 'safetensors')
     card = Path('student/README.md').read_text()
     expected = [
@@ -236,3 +241,9 @@ def test_a_folder_without_pth_is_loaded_and_a_damaged_one_is_told():
     Path('student/training.json').unlink()
     with pytest.raises(MissingFileError, match=r'student holds no training\.json'):
         load_student('student')
+
+
+def test_a_teacher_without_a_source_has_no_licence_of_the_folder_one_is_in(tmp_path, monkeypatch):
+    (tmp_path / 'README.md').write_text('---\nlicense: mit\n---\n')
+    monkeypatch.chdir(tmp_path)
+    assert find_license({'type': 'ADMTeacher', 'variant': '64'}) is None

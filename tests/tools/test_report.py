@@ -156,6 +156,15 @@ def test_what_is_missing_is_said_in_a_sentence(runs, tmp_path, change, sentence)
     assert sentence in look_into(Run(folder, 'run'))
 
 
+def test_a_full_gpu_is_said_in_a_sentence(runs, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError('CUDA out of memory.')
+
+    monkeypatch.setattr('mmcls.apis.report.insight.teacher_colors', full)
+    (run,) = find_runs([runs / 'distill_seed0'])
+    assert look_into(run) == 'CUDA out of memory.'
+
+
 def test_runs_that_differ_only_in_the_seed_are_one_group(runs, tmp_path):
     for seed in SEEDS:
         shutil.copytree(runs / f'scratch_seed{seed}', tmp_path / 'abc'[seed])

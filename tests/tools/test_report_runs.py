@@ -62,3 +62,18 @@ def test_what_is_no_run_is_refused(tmp_path):
         assert code == 1
         assert message in output
     assert not list(tmp_path.iterdir())
+
+
+def test_a_seed_that_ended_in_no_number_is_shown(tmp_path):
+    for seed, value in enumerate(('0.5', 'NaN')):
+        path = tmp_path / str(seed) / '20260101_000000/vis_data/scalars.json'
+        path.parent.mkdir(parents=True)
+        path.write_text(f'{{"lr": 0.1, "loss": {value}, "iter": 1}}\n')
+    other = tmp_path / 'other' / '20260101_000000/vis_data/scalars.json'
+    other.parent.mkdir(parents=True)
+    other.write_text('{"lr": 0.1, "loss": 1, "iter": 1}\n')
+    groups = [
+        Group('two', find_runs([tmp_path / '0', tmp_path / '1'])),
+        Group('other', find_runs([tmp_path / 'other'])),
+    ]
+    assert summarize('s', groups).rows == [['nan ± nan'], ['1']]

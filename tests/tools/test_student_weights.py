@@ -59,3 +59,14 @@ def test_what_does_not_fit_is_refused(tmp_path):
     for missing in (tmp_path / 'none.pth', tmp_path):
         with pytest.raises(FileNotFoundError, match='with weights for the student'):
             start(missing, TINY, tmp_path)
+
+
+def test_a_training_goes_on_with_the_weights_that_it_began_with(tmp_path):
+    torch.save(random_backbone(TINY).state_dict(), tmp_path / 'first.pth')
+    torch.save(random_backbone(TINY).state_dict(), tmp_path / 'second.pth')
+    write_starting_weights(tmp_path / 'first.pth', TINY, tmp_path / 'start.pth')
+    began = (tmp_path / 'start.pth').read_bytes()
+    write_starting_weights(tmp_path / 'first.pth', TINY, tmp_path / 'start.pth', begun=True)
+    with pytest.raises(ValueError, match=r'began with other weights than .*second\.pth'):
+        write_starting_weights(tmp_path / 'second.pth', TINY, tmp_path / 'start.pth', begun=True)
+    assert (tmp_path / 'start.pth').read_bytes() == began

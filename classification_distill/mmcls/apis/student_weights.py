@@ -17,7 +17,7 @@ PREFIXES = (STUDENT_PREFIX, 'backbone.', '')
 OF_TIMM = 'timm_model.'
 
 
-def write_starting_weights(source: Path, backbone: dict, path: Path, begun: bool) -> dict:
+def write_starting_weights(source: Path, backbone: dict, path: Path, begun: bool = False) -> dict:
     """Write a backbone's part of a file of weights.
 
     Args:
