@@ -137,8 +137,8 @@ def loads_checkpoint(init_cfg: Mapping) -> bool:
     return type_name(init_cfg) in ('Pretrained', 'PretrainedInit')  # as registered, and as the class is called
 
 
-# Of what takes a checkpoint, these alone take a config beside it.
-GIVE_CONFIG = 'Publish the student with it: tools/publish_student.py --config.'
+# Of the commands that take a checkpoint, that one alone takes a config beside it.
+GIVE_CONFIG = 'Give it by --config of tools/publish_student.py.'
 
 
 def parse_config(text: str, path: Path) -> dict:

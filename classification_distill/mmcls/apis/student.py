@@ -267,8 +267,8 @@ def _refuse_foreign_types(settings: dict, source: str) -> None:
     known = None if foreign else MODELS.module_dict.get(settings.get('type'))
     if known is None or not known.__module__.startswith(ours):
         raise UnusableInputError(
-            f'{source} asks for {foreign or settings.get("type")}, expected a backbone of MMPretrain or of mmcls. If '
-            f'you trust it: {GIVE_CONFIG}'
+            f'{source} asks for {foreign or settings.get("type")}, expected a backbone of MMPretrain or of mmcls. A '
+            f'config that you trust may ask for others. {GIVE_CONFIG}'
         )
 
 
