@@ -19,7 +19,9 @@ DATA_SCRIPT = 'cifar10_few_labels.py'
 FINETUNE = 'configs/baseline/r18_b64_cifar10few_finetune'
 HINT = 'configs/cifar10few-hint/ddpm-r18_hint'
 SELFSUP = 'configs/selfsup'
-RATES = (0.01, 0.03, 0.08)  # learning rates of fine-tuning to choose from, for each start and number of labels
+# Learning rates of fine-tuning to choose from, for each start and number of labels. Networks that start with each
+# residual branch at zero, as MMPretrain's do, want higher ones than all others.
+RATES = (0.01, 0.03, 0.08, 0.2, 0.4, 0.8)
 NUM_SEEDS = 5
 GRID = '[0,60,200,500]'  # timesteps that REINFORCE chooses among, so that what it chose can be kept
 RECIPE = 'RepFusion, recipe'
