@@ -196,7 +196,9 @@ class RepFusion(BaseDistiller):
         """What of this model the cached features follow from, besides the teacher's weights."""
         preprocessor, teacher = self.data_preprocessor, self.teacher
         device = next(teacher.network.parameters()).device
-        network = {key: value for key, value in dict(teacher.network.config).items() if not key.startswith('_')}
+        # diffusers' settings; those that begin so tell where it is from.
+        settings = dict(getattr(teacher.network, 'config', {}))
+        network = {key: value for key, value in settings.items() if not key.startswith('_')}
         return {
             'teacher': type(teacher).__name__,
             'network': hashlib.sha256(repr(sorted(network.items())).encode()).hexdigest()[:32],
