@@ -69,4 +69,8 @@ def test_a_training_goes_on_with_the_weights_that_it_began_with(tmp_path):
     write_starting_weights(tmp_path / 'first.pth', TINY, tmp_path / 'start.pth', begun=True)
     with pytest.raises(ValueError, match=r'began with other weights than .*second\.pth'):
         write_starting_weights(tmp_path / 'second.pth', TINY, tmp_path / 'start.pth', begun=True)
+    torch.save(random_backbone(TINY | {'depth': 16}).state_dict(), tmp_path / 'deeper.pth')
+    with pytest.raises(ValueError, match=r'began with other weights than .*deeper\.pth'):
+        write_starting_weights(tmp_path / 'deeper.pth', TINY | {'depth': 16}, tmp_path / 'start.pth', begun=True)
     assert (tmp_path / 'start.pth').read_bytes() == began
+    write_starting_weights(tmp_path / 'first.pth', TINY, tmp_path / 'new.pth', begun=True)  # it began without any

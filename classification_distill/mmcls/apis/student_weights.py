@@ -42,9 +42,9 @@ def write_starting_weights(source: Path, backbone: dict, path: Path, begun: bool
     part |= {key: value for key, value in expected.items() if key.endswith('num_batches_tracked') and key not in part}
     if problems := compare(expected, part, strict=False):
         raise PretrainedWeightsError(f'{source} does not fit the student.\n  ' + '\n  '.join(problems))
-    if begun:
+    if begun and path.is_file():
         earlier = load_checkpoint(path)['state_dict']
-        if any(not torch.equal(earlier[key], value) for key, value in part.items()):
+        if earlier.keys() != part.keys() or any(not torch.equal(earlier[key], value) for key, value in part.items()):
             raise UnusableInputError(
                 f'{path.parent} is of a training that began with other weights than {source}: give it those, or give '
                 'another --out.'

@@ -20,7 +20,7 @@ FINETUNE = 'configs/baseline/r18_b64_cifar10few_finetune'
 HINT = 'configs/cifar10few-hint/ddpm-r18_hint'
 SELFSUP = 'configs/selfsup'
 # Learning rates of fine-tuning to choose from, for each start and number of labels. Networks that start with each
-# residual branch at zero, as MMPretrain's do, want higher ones than all others.
+# residual branch at zero, as MMPretrain's do, want higher ones than torch's.
 RATES = (0.01, 0.03, 0.08, 0.2, 0.4, 0.8)
 NUM_SEEDS = 5
 GRID = '[0,60,200,500]'  # timesteps that REINFORCE chooses among, so that what it chose can be kept
