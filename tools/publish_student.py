@@ -10,7 +10,7 @@ def main() -> None:
     parser.add_argument('checkpoint', help='.pth file that a distillation wrote')
     parser.add_argument('folder', help='folder to write; it must not exist yet')
     parser.add_argument('--config', help="the distillation's config, by default the one that the checkpoint keeps")
-    parser.add_argument('--formats', nargs='+', choices=FORMATS, default=FORMATS, help='by default all')
+    parser.add_argument('--formats', nargs='+', choices=FORMATS, help='by default all that hold the network')
     parser.add_argument(
         '--image-size', type=int, help='side of the images in pixels, by default what the training pipeline gives'
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from mmcls.apis.jobs import PRELOADED
+from mmcls.apis.job_runner import PRELOADED
 
 TREE = Path(__file__).resolve().parents[2] / 'classification_distill'
 FROM_FILES = str(Path(__file__).with_name('from_files.py'))  # decoded one by one, by workers where there are some

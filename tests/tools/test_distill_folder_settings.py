@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from mmcls.apis import distill
-from mmcls.apis.onnx_export import ExportError
 from mmcls.apis.recipe import choose_policy, read_recipe
 from mmcls.errors import UnusableInputError
 from mmengine.config import Config
@@ -186,18 +184,3 @@ def test_what_is_wrong_is_said_at_once(changed, code, sentence, photos, pipeline
     changed = [photos if value is None else value for item in changed.items() for value in item]
     found, output = run_tool('distill_folder.py', *arguments(photos, tmp_path / 'out', pipeline_folder, *changed))
     assert (found, sentence in output, 'Traceback' in output) == (code, True, False), output[-2000:]
-
-
-def test_a_student_that_onnx_does_not_hold_is_published_without(tmp_path, monkeypatch, capsys):
-    formats = []
-
-    def publish(checkpoint, folder, given=('safetensors', 'pth', 'onnx')):
-        formats.append(given)
-        if 'onnx' in given:
-            raise ExportError('torch cannot export it.')
-        return 'published'
-
-    monkeypatch.setattr('mmcls.apis.distill.publish', publish)
-    distill._publish('epoch_1.pth', tmp_path / 'student')
-    assert formats == [('safetensors', 'pth', 'onnx'), ('safetensors', 'pth')]
-    assert capsys.readouterr().out == 'torch cannot export it.\npublished\n'

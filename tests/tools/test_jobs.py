@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmcls.apis import jobs
-from mmcls.apis.jobs import Job, run_jobs
+from mmcls.apis.job_runner import JobError, run_jobs, time_left
+from mmcls.apis.jobs import Job
 
 
 @dataclass
@@ -72,13 +73,13 @@ def test_a_run_ends_with_the_one_that_started_it(tmp_path):
     script = tmp_path / 'script.py'
     script.write_text(f'import os, time\nopen({str(running)!r}, "x").write(str(os.getpid()))\ntime.sleep(60)')
     runner.write_text(
-        'import pathlib, sys\nfrom mmcls.apis import jobs\n'
+        'import pathlib, sys\nfrom mmcls.apis import job_runner, jobs\n'
         f'jobs.ROOT = pathlib.Path({str(tmp_path)!r})\n'
         'jobs._config_text = jobs._code_digest = lambda *_: ""\n'
         'class Script(jobs.Job):\n'
         '    command = property(lambda self: [self.config])\n'
         'if __name__ == "__main__":\n'
-        f'    jobs.run_jobs([Script("script", {str(script)!r}, jobs.ROOT / "work")], 1)\n'
+        f'    job_runner.run_jobs([Script("script", {str(script)!r}, jobs.ROOT / "work")], 1)\n'
     )
     with subprocess.Popen([sys.executable, str(runner)], stdout=subprocess.DEVNULL) as parent:
         wait_for(lambda: running.is_file() and running.read_text(), 60)
@@ -91,13 +92,13 @@ def test_a_script_that_starts_runs_is_not_run_again_by_each(tmp_path):
     job, script = tmp_path / 'job.py', tmp_path / 'script.py'
     job.write_text(f'open({str(tmp_path / "done")!r}, "x")\n')
     script.write_text(  # at its top, as in a notebook, without asking for __main__
-        'import pathlib\nfrom mmcls.apis import jobs\n'
+        'import pathlib\nfrom mmcls.apis import job_runner, jobs\n'
         f'jobs.ROOT = pathlib.Path({str(tmp_path)!r})\n'
         'jobs._config_text = jobs._code_digest = lambda *_: ""\n'
         'class Script(jobs.Job):\n'
         '    command = property(lambda self: [self.config])\n'
         f'open({str(tmp_path / "begun")!r}, "x")\n'
-        f'jobs.run_jobs([Script("script", {str(job)!r}, jobs.ROOT / "work")], 1)\n'
+        f'job_runner.run_jobs([Script("script", {str(job)!r}, jobs.ROOT / "work")], 1)\n'
         'print(__file__)\n'
     )
     run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
@@ -108,7 +109,7 @@ def test_a_script_that_starts_runs_is_not_run_again_by_each(tmp_path):
 
 @pytest.mark.parametrize(('seconds', 'text'), [(30, ''), (180, ', about 3 min left')])
 def test_the_time_left_is_said_where_it_is_long(seconds, text):
-    assert jobs.time_left(seconds) == text
+    assert time_left(seconds) == text
 
 
 def wait_for(condition, seconds: float) -> None:
@@ -120,7 +121,7 @@ def wait_for(condition, seconds: float) -> None:
 
 def test_a_job_that_fails_shows_its_log_and_stops_the_others(script, tmp_path):
     slow, failing = script('slow', 'time.sleep(60)'), script('failing', 'raise ValueError("no such teacher")')
-    with pytest.raises(jobs.JobError, match=r'(?s)failing failed.*no such teacher'):
+    with pytest.raises(JobError, match=r'(?s)failing failed.*no such teacher'):
         run_jobs([slow, failing], 2)
     assert not slow.done
     assert not failing.done

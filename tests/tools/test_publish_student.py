@@ -158,7 +158,14 @@ def test_onnx_that_differs_is_not_put_in_place(capsys, monkeypatch):
     save_checkpoint('epoch_2.pth', random_backbone(TINY), training_config(TINY))
     session = onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, 'InferenceSession', lambda *args, **kwargs: Skewed(session(*args, **kwargs)))
-    expect_refusal(capsys, 'differ by 0.001.*Publish without ONNX', 'epoch_2.pth', 'student')
+    expect_refusal(
+        capsys, 'differ by 0.001.*Publish without ONNX', 'epoch_2.pth', 'student', '--formats', 'onnx', 'pth'
+    )
+    publish('epoch_2.pth', 'student')
+    assert 'Published without ONNX: ONNX Runtime and torch differ by 0.001' in capsys.readouterr().out
+    assert {path.name for path in Path('student').iterdir()} >= {'model.safetensors', 'student.pth', 'README.md'}
+    assert not Path('student/student.onnx').exists()
+    assert 'ONNX' not in Path('student/README.md').read_text()
 
 
 class Skewed:

@@ -16,7 +16,8 @@ from ..errors import UnusableInputError
 from ..files import write_text, written_whole
 from ..weights import load_checkpoint
 from .classify_config import CONFIG, LISTS, SCRATCH, STUDENT, WEIGHTS, Tuning, config_text
-from .jobs import Job, run_jobs, runs_at_a_time
+from .job_runner import run_jobs, runs_at_a_time
+from .jobs import Job
 from .labelled_images import split_images
 from .onnx_export import ExportError, write_onnx
 from .starts import Start, difference, judge

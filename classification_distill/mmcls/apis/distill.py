@@ -3,7 +3,6 @@
 import gc
 import re
 import sys
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,7 +27,6 @@ from .folder_config import (
     config_text,
 )
 from .folder_images import IMAGES, FolderImages, list_images
-from .onnx_export import ExportError
 from .publish import publish
 from .recipe import choose_policy, fit_recipe
 from .report import report
@@ -255,7 +253,7 @@ def _plan(settings: Settings, run: Training) -> list[Step]:
             TREE,
             [sys.executable, 'tools/publish_student.py', run.checkpoint, str(student)],
             student.is_dir(),
-            partial(_publish, run.checkpoint, student),
+            lambda: print(publish(run.checkpoint, student)),
         ),
         Step(
             TREE,
@@ -264,11 +262,3 @@ def _plan(settings: Settings, run: Training) -> list[Step]:
             lambda: print(report([run.work_dir], page)),
         ),
     ]
-
-
-def _publish(checkpoint: str, student: Path) -> None:
-    """Publish in all formats, or without ONNX where that cannot hold the network."""
-    try:
-        print(publish(checkpoint, student))
-    except ExportError as error:
-        print(error, publish(checkpoint, student, ('safetensors', 'pth')), sep='\n')

@@ -50,7 +50,7 @@ def write_onnx(network: nn.Module, image_size: int, outputs: Sequence[str], path
 
     images = torch.rand(3, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     other = torch.rand(2, 3, image_size + 5, 2 * image_size + 13)
-    difference = float('inf')
+    reason = 'torch cannot export this network to ONNX'
     for any_size in (True, False) if _takes(network, other) else (False,):
         # Of a map with one place the exporter would keep that it has one.
         model = _convert(network, trial_images(network, image_size) if any_size else images, outputs, any_size)
@@ -61,7 +61,9 @@ def write_onnx(network: nn.Module, image_size: int, outputs: Sequence[str], path
         difference = torch.tensor([_difference(network, path, trial) for trial in trials]).max().item()
         if difference <= TOLERANCE:
             return Exported(difference, any_size)
-    raise ExportError(f'ONNX Runtime and torch differ by {difference:.2g}, expected at most {TOLERANCE}.')
+        reason = f'ONNX Runtime and torch differ by {difference:.2g}, expected at most {TOLERANCE}'
+        path.unlink()
+    raise ExportError(f'{reason}.')
 
 
 def _takes(network: nn.Module, images: Tensor) -> bool:

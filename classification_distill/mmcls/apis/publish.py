@@ -58,7 +58,7 @@ class WithAverage(nn.Module):
 def publish(
     checkpoint: str | Path,
     folder: str | Path,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] | None = None,
     image_size: int | None = None,
     config_file: str | None = None,
     license: str = 'unknown',
@@ -69,7 +69,8 @@ def publish(
         checkpoint: What a distillation wrote.
         folder: Must not exist yet. It gets ``model.safetensors``, ``student.pth``, ``student.onnx``, the training's
             config (``training.json``), timm's (``config.json``) where the student is one of its networks, and a card.
-        formats: Which of ``safetensors``, ``pth`` and ``onnx``.
+        formats: Which of ``safetensors``, ``pth`` and ``onnx``; by default all, but ONNX where it does not hold the
+            network.
         image_size: Side of the images in pixels; by default what the training pipeline gives.
         config_file: The distillation's config; by default the one that the checkpoint keeps.
         license: Of the student, as the Hugging Face hub names it: ``'apache-2.0'``.
@@ -78,7 +79,8 @@ def publish(
         str: What was published, in a sentence.
 
     Raises:
-        RepFusionError: When the folder exists, or the checkpoint is not there, damaged, or holds no student.
+        RepFusionError: When the folder exists, the checkpoint is not there, damaged, or holds no student, or ONNX is
+            asked for and does not hold it.
 
     Examples:
         >>> publish('work_dirs/ddpm-r18_hint/epoch_100.pth', 'student')
@@ -105,12 +107,13 @@ def publish(
 
 
 @torch.no_grad()
-def write_folder(student: Student, folder: Path, formats: Sequence[str], facts: Facts) -> None:
+def write_folder(student: Student, folder: Path, formats: Sequence[str] | None, facts: Facts) -> None:
     network, preprocessor = normalized(student.backbone, student.config), find_preprocessor(student.config)
+    told = ''
     with written_whole(folder) as partial:
         partial.mkdir()
         (partial / TRAINING).write_text(json.dumps(student.config, indent=1))
-        with ProgressBar([name for name in FORMATS if name in formats], unit='file') as bar:
+        with ProgressBar([name for name in FORMATS if formats is None or name in formats], unit='file') as bar:
             for name in bar:
                 bar.set_description(f'writing {name}')
                 if name == 'safetensors':
@@ -120,9 +123,16 @@ def write_folder(student: Student, folder: Path, formats: Sequence[str], facts: 
                 elif name == 'pth':
                     write_pth(student, partial / 'student.pth')
                 else:  # minutes, if it is large
-                    facts.onnx = write_student_onnx(network, facts.image_size, partial / 'student.onnx')
-        if facts.onnx:
-            print(f'ONNX Runtime and torch differ by {facts.onnx.difference:.2g} at most.')
+                    try:
+                        facts.onnx = write_student_onnx(network, facts.image_size, partial / 'student.onnx')
+                    except ExportError as error:
+                        if formats is not None:
+                            raise ExportError(f'{error} Publish without ONNX: --formats safetensors pth.') from error
+                        told = f'Published without ONNX: {error}'
+                    else:
+                        told = f'ONNX Runtime and torch differ by {facts.onnx.difference:.2g} at most.'
+        if told:
+            print(told)
         write_card(partial, student, facts)
 
 
@@ -130,10 +140,7 @@ def write_student_onnx(network: NormalizedStudent, image_size: int, path: Path) 
     """The maps ``map_0``, ... and ``features``, the averages of the last."""
     count = len(network(torch.zeros(1, 3, image_size, image_size)))
     names = [*(f'map_{i}' for i in range(count)), 'features']
-    try:
-        return write_onnx(WithAverage(network).eval(), image_size, names, path)
-    except ExportError as error:
-        raise ExportError(f'{error} Publish without ONNX: --formats safetensors pth.') from error
+    return write_onnx(WithAverage(network).eval(), image_size, names, path)
 
 
 def without_folders(node):

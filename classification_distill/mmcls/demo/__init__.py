@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
 
-from ..apis.jobs import Job, in_order, run_jobs, runs_at_a_time
+from ..apis.job_runner import run_jobs, runs_at_a_time
+from ..apis.jobs import Job, in_order
 from ..configs import ROOT
 from ..errors import UnusableInputError
 from . import cifar10, digits, faces, factors, linear, pictures, report, timesteps

@@ -6,7 +6,8 @@ from dataclasses import replace
 from itertools import product
 from statistics import mean, stdev
 
-from ..apis.jobs import Job, in_order, run_jobs, runs_at_a_time
+from ..apis.job_runner import run_jobs, runs_at_a_time
+from ..apis.jobs import Job, in_order
 from . import cifar10
 from .cifar10 import CPU, HINT, WORK_DIR, Part, Start
 from .report import write_rows
