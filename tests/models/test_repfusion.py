@@ -185,6 +185,17 @@ def test_a_reward_without_labels_reads_all_views_at_the_images_timesteps(pipelin
     assert model.standardizers[0].count == 8  # the views are not counted among the images
 
 
+def test_a_reward_of_a_share_of_the_batch(pipeline_folder):
+    model = build(pipeline_folder, task_head={'type': 'ViewAgreementHead', 'share': 0.25})
+    read = []
+    model.teacher.register_forward_pre_hook(lambda module, args: read.append(args[1]))
+    losses = model(**model.data_preprocessor(batch(), training=True), mode='loss')
+    assert [len(t) for t in read] == [8, 2, 2]
+    assert all(torch.equal(t, model.last_timesteps[:2]) for t in read[1:])
+    assert losses['loss_policy'].isfinite()
+    assert losses['reward'].item() < 0
+
+
 def test_a_dense_task_head_reads_maps_though_the_loss_compares_averages(pipeline_folder):
     model = build(pipeline_folder, task_head={'type': 'DenseSegHead', 'num_classes': 3})
     data = model.data_preprocessor(batch(), training=True)

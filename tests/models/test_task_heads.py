@@ -134,6 +134,18 @@ def test_views_are_of_the_image_and_of_the_one_after_it():
     assert torch.allclose(other, images.roll(-1, 0), atol=1e-5)
 
 
+def test_a_share_of_the_batch_is_looked_at():
+    head, images, features = ViewAgreementHead(share=0.5), torch.rand(8, 3, 8, 8), torch.randn(8, 4, 1, 1)
+    (view, itself), (other, next_) = head.views(images)
+    assert (len(view), len(other)) == (4, 4)
+    assert (itself.tolist(), next_.tolist()) == ([0, 1, 2, 3], [1, 2, 3, 0])
+    assert torch.allclose(head.loss([features], [], [[features[:4]], [features[4:]]]), torch.zeros(4))
+    (view, _), _ = ViewAgreementHead(share=0.1).views(images)
+    assert len(view) == 2  # an image is compared with another
+    with pytest.raises(ValueError, match='share=0: expected a share of the batch'):
+        ViewAgreementHead(share=0)
+
+
 def test_views_differ_from_image_to_image_and_stay_in_range():
     image = torch.rand(1, 3, 16, 16) * 2 - 1
     (view, _), _ = ViewAgreementHead().views(image.expand(6, -1, -1, -1))

@@ -156,13 +156,13 @@ class RepFusion(BaseDistiller):
             labels = self._labels(data_samples)
             views = []
             for view, shown in self.task_head.views(images):
-                seen = self._features(view, sample.t, None if labels is None else labels[shown])
-                views.append(self._standardize(seen, sample.t, update_statistics=False))
+                seen = self._features(view, sample.t[: len(view)], None if labels is None else labels[shown])
+                views.append(self._standardize(seen, sample.t[: len(view)], update_statistics=False))
             task_loss = self.task_head.loss(targets, data_samples, views)
             if self.task_head.learns:
                 losses['loss_task'] = self.task_head.loss_weight * task_loss.mean()
             reward = -task_loss.detach()
-            losses.update(self.timestep_policy.loss(sample, reward))
+            losses.update(self.timestep_policy.loss(sample.first(len(reward)), reward))
             losses['reward'] = reward.mean()
         if sample.entropy is not None:
             losses['policy_entropy'] = sample.entropy.detach().mean()

@@ -30,10 +30,11 @@ class BaseTaskHead(nn.Module):
         self.loss_weight = loss_weight
 
     def views(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Further images whose features ``loss`` needs, at the same timesteps.
+        """Further images whose features ``loss`` needs, at the timesteps of the batch's images.
 
         Returns:
-            list: Images ``(N, 3, H, W)`` in [-1, 1], and which image of the batch each shows, ``(N,)``.
+            list: Images ``(M, 3, H, W)`` in [-1, 1], M at most N, for the timesteps of the batch's first M; and which
+            image of the batch each shows, ``(M,)``.
         """
         return []
 
@@ -51,7 +52,7 @@ class BaseTaskHead(nn.Module):
             views: The features of each of ``views``, as ``features``.
 
         Returns:
-            Tensor: ``(N,)``.
+            Tensor: ``(N,)``, or of the first images alone.
         """
         raise NotImplementedError
 

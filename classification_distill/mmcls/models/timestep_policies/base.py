@@ -23,6 +23,11 @@ class TimestepSample:
     log_prob: Tensor | None = None
     entropy: Tensor | None = None
 
+    def first(self, count: int) -> 'TimestepSample':
+        """The draws for the first images."""
+        parts = (self.t, self.log_prob, self.entropy)
+        return TimestepSample(*(None if part is None else part[:count] for part in parts))
+
 
 class BaseTimestepPolicy(nn.Module):
     """Base of all policies; those without parameters have no loss.
