@@ -21,6 +21,12 @@ WITH_RUNS = [name for name, part in demo.PARTS.items() if hasattr(part.domain, '
 COMPARED = [name for name in WITH_RUNS if demo.PARTS[name].domain is not factors]
 
 
+@pytest.mark.parametrize(('instructions', 'slower'), [('AVX2', True), ('AVX512_VNNI', False)])
+def test_a_processor_that_takes_longer_is_told_so(instructions, slower, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: instructions)
+    assert ('this processor has AVX2: expect' in next(demo.demo('digits'))) == slower
+
+
 def all_jobs(name: str) -> list[Job]:
     if demo.PARTS[name].domain is factors:
         return in_order(list(factors.plan(cifar10.Part()).values()))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
 
+import torch
+
 from ..apis.job_runner import run_jobs, runs_at_a_time
 from ..apis.jobs import Job, in_order
 from ..configs import ROOT
@@ -94,7 +96,7 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
     domain, settings = PARTS[part].domain, PARTS[part].settings
     if not isinstance(settings, cifar10.Part) and (data or teacher):
         raise UnusableInputError(f'--data and --teacher are of the parts of cifar10; {part} brings its own.')
-    yield PARTS[part].about
+    yield PARTS[part].about + _slower()
     arguments = ['--images', data] if data else []
     subprocess.run([sys.executable, ROOT / 'tools/prepare_data' / domain.DATA_SCRIPT, *arguments], check=True)
     settings = replace(settings, teacher=teacher) if teacher else settings
@@ -116,3 +118,11 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
         yield linear.write(comparisons[0], settings.teacher, domain.WORK_DIR, name)
     if comparisons[0].highlighted:
         yield f'Predictions: {pictures.compare(comparisons[0], domain.WORK_DIR / f"predictions_{name}.png")}'
+
+
+def _slower() -> str:
+    """That a part takes longer than it says, where it does."""
+    instructions = torch.backends.cpu.get_cpu_capability()
+    if torch.cuda.is_available() or 'AVX512' in instructions:
+        return ''
+    return f' That is with AVX-512; this processor has {instructions}: expect two to three times as long.'
