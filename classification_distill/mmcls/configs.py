@@ -22,6 +22,9 @@ _PACKAGE = Path(__file__).resolve().parent
 ROOT = next(folder for folder in (_PACKAGE / '.mim', _PACKAGE.parents[1]) if folder.is_dir())
 
 
+RUNNER_READS = inspect.signature(Runner).parameters
+
+
 class RunConfig(Config):
     """MMEngine's, laid out once: for the log, its files and every checkpoint, which would take 0.1 to 0.2 s each."""
 
@@ -75,10 +78,9 @@ def follow_variables(config: Config, before: Mapping) -> None:
     Raises:
         UnusableInputError: When a variable is a number, which fields may have by chance: the message names them.
     """
-    read = inspect.signature(Runner).parameters
     for name, old in before.items():
         new = config.get(name)
-        if name in read or isinstance(old, bool | None) or new == old or not old:
+        if name in RUNNER_READS or isinstance(old, bool | None) or new == old or not old:
             continue
         found = [field.lstrip('.') for field, value in walk(config.to_dict()) if value == old]
         fields = [field for field in found if field != name and not field.startswith(f'{name}.')]

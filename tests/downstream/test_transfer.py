@@ -9,7 +9,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 from downstream.small_faces import write_celebamask_hq, write_wflw
 from mmcls.apis.steps import Training
-from mmcls.apis.transfer import check, plan, wire
+from mmcls.apis.transfer import check, plan, transfer, wire
 from mmcls.engine.preflight import MissingDataError
 from mmcls.errors import MissingFileError, UnusableInputError
 from support import ROOT, tiny_unet
@@ -169,3 +169,8 @@ def test_from_distillation_to_landmarks(trees, tmp_path):
     assert lines == commands
     assert [f'# finished: {line}' in output for line in lines] == [True, True, False]
     assert json.loads((work_dir / 'metrics.json').read_text()) == metrics
+
+    # What was trained from a student is not taken for that of a later one.
+    os.utime(trees / 'classification_distill/work_dirs/distil/iter_1.pth')
+    with pytest.raises(UnusableInputError, match=r'landmarks holds a training that did not start from .*iter_1\.pth'):
+        transfer(str(distil), str(finetune))

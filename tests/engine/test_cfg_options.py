@@ -129,6 +129,27 @@ def test_a_variable_set_on_the_command_line_takes_effect(grandparent):
     assert config.val_dataloader.dataset.data_root == 'data/three'
 
 
+PARTS = """
+norm_cfg = dict(type='BN', eps=1e-5)
+dataset = dict(type='ImagesInMemory', dataset=dict(ann_file='train.txt'))
+pipeline = [dict(type='RandomFlip', prob=0.5), dict(type='PackInputs')]
+model = dict(backbone=dict(norm_cfg=norm_cfg), head=dict(norm_cfg=norm_cfg))
+train_dataloader = dict(dataset=dict(dataset, pipeline=pipeline))
+"""
+
+
+def test_a_part_of_a_variable_takes_effect_or_is_refused_where_it_was_copied(tmp_path):
+    (tmp_path / 'config.py').write_text(PARTS)
+    config = load_config(tmp_path / 'config.py')
+    apply_cfg_options(config, {'norm_cfg.type': 'SyncBN', 'pipeline.0.prob': 0.0, 'model.head.norm_cfg.eps': 1})
+    assert config.model.backbone.norm_cfg == {'type': 'SyncBN', 'eps': 1e-5}
+    assert config.model.head.norm_cfg == {'type': 'SyncBN', 'eps': 1}
+    assert config.train_dataloader.dataset.pipeline == [{'type': 'RandomFlip', 'prob': 0.0}, {'type': 'PackInputs'}]
+    message = r'copied into train_dataloader\.dataset when .*: train_dataloader\.dataset\.dataset\.ann_file=few\.txt'
+    with pytest.raises(ValueError, match=message):
+        apply_cfg_options(config, {'dataset.dataset.ann_file': 'few.txt'})
+
+
 def test_a_number_is_refused_with_the_fields(grandparent):
     config = load_config(grandparent / 'grandparent.py')
     with pytest.raises(ValueError, match=r'width=48: width is a variable, .* model\.backbone\.base_channels'):

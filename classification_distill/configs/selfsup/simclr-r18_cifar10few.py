@@ -27,4 +27,5 @@ data_preprocessor = dict(
     ])
 
 train_dataloader = dict(batch_size=256, drop_last=True)
+auto_scale_lr = dict(base_batch_size=256)
 val_dataloader = val_evaluator = val_cfg = test_dataloader = test_evaluator = test_cfg = None

@@ -17,6 +17,7 @@ train_dataloader = dict(
             data_prefix=dict(img_path='CelebA-HQ-img'),
             ann_file='train.txt',
             pipeline=[dict(type='mmseg.LoadImageFromFile'), dict(type='mmseg.PackSegInputs')])))
+auto_scale_lr = dict(base_batch_size=128)
 # No less time than the distillation takes.
 train_cfg = dict(max_epochs=20)
 param_scheduler = dict(T_max=20)

@@ -21,6 +21,7 @@ train_dataloader = dict(
             dict(type='mmseg.RandomFlip', prob=0.5),
             dict(type='mmseg.PackSegInputs'),
         ]))
+auto_scale_lr = dict(base_batch_size=32)
 train_cfg = dict(by_epoch=False, max_iters=3000)
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=1.0))
 param_scheduler = [

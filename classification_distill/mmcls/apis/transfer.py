@@ -88,6 +88,17 @@ def plan(distillation: Training, downstream: Training, options: dict[str, str], 
     ]
 
 
+def _check_origin(distillation: Training, work_dir: Path) -> None:
+    """What was trained downstream must be of this student, which a later distillation replaces."""
+    begun = [path.stat().st_mtime for path in work_dir.glob('*.pth')]
+    student = distillation.tree / distillation.checkpoint
+    if begun and not (student.is_file() and student.stat().st_mtime <= min(begun)):
+        raise UnusableInputError(
+            f'{work_dir} holds a training that did not start from {student}, which is newer or still to be trained. '
+            'Remove or rename that folder, and run the same command again.'
+        )
+
+
 def transfer(distill_config: str, downstream_config: str, gpus: int = 1, amp: bool = False) -> Path:
     """Distil, then train and test a downstream model from the student.
 
@@ -104,7 +115,8 @@ def transfer(distill_config: str, downstream_config: str, gpus: int = 1, amp: bo
         ``metrics.json`` and ``commands.sh``.
 
     Raises:
-        RepFusionError: When data is missing, the student does not fit, or a command fails.
+        RepFusionError: When data is missing, the student does not fit, what was trained downstream is of an earlier
+            student, or a command fails.
 
     Examples:
         >>> transfer('classification_distill/configs/demofaces-hint/ddpm-hrnet_hint.py',
@@ -117,6 +129,7 @@ def transfer(distill_config: str, downstream_config: str, gpus: int = 1, amp: bo
     check(distillation, downstream, options)
     print('The data of both is there, and the student fits.')
     work_dir = downstream.tree / downstream.work_dir
+    _check_origin(distillation, work_dir)
     run_steps(plan(distillation, downstream, options, gpus, amp), work_dir / 'commands.sh')
     print(f'{work_dir}: {downstream.checkpoint.rpartition("/")[2]}, metrics.json, commands.sh')
     return work_dir

@@ -83,7 +83,7 @@ LANDMARKS = Task(
     validation={
         'val_dataloader.dataset.ann_file': _WFLW_TRAIN,
         'val_dataloader.dataset.indices': _as_option(range(NUM_LABELLED, NUM_TRAIN)),
-        'val_evaluator.ann_file': f'data/demo_faces/wflw/{_WFLW_TRAIN}',
+        'val_evaluator.ann_file': _WFLW_TRAIN,
     },
     rates=(1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
     iterations=600,

@@ -1,5 +1,6 @@
 """From a config and a command line to a run that is over, for every tree."""
 
+import copy
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..cfg_options import parse_options
-from ..configs import follow_variables, load_config, walk
+from ..configs import RUNNER_READS, follow_variables, load_config, walk
 from ..errors import MissingFileError, UnusableInputError
 from ..files import written_whole
 from ..quiet import import_quietly
@@ -32,12 +33,13 @@ from .terminal import WatchedRunner, is_watched
 def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
     """Merge the settings into a config, as ``Config.merge_from_dict``.
 
-    Variables at the top of a config take effect where they have been used; see ``follow_variables``.
+    Variables at the top of a config, and parts of them, take effect where they have been used; see
+    ``follow_variables``.
 
     Raises:
-        ValueError: For a dict, which MMEngine would take for a string; for a field of what is None or a list; for
-            ``distilled`` where nothing was made of it, so that the model would start from scratch; or as in
-            ``follow_variables``.
+        ValueError: For a dict, which MMEngine would take for a string; for a field of what is None or a list; for a
+            part of a variable that was copied with changes, where it would have no effect; for ``distilled`` where
+            nothing was made of it, so that the model would start from scratch; or as in ``follow_variables``.
     """
     for key, value in options.items():
         for field, part in walk(value, key):
@@ -53,9 +55,41 @@ def apply_cfg_options(config: Config, options: Mapping[str, Any]) -> None:
             f'--cfg-options distilled={options["distilled"]}: the model of this config starts from no student. '
             'Take one that ends in repfusion or repfussion, or set model.backbone.init_cfg.'
         )
-    variables = {name: config[name] for name in options if name in config}
-    config.merge_from_dict({name: options[name] for name in variables})
-    follow_variables(config, variables)
+    variables, others = {}, {}
+    for key, value in options.items():
+        name, _, rest = key.partition('.')
+        if name in config and name not in RUNNER_READS:
+            if rest:
+                _refuse_copied(config, name, rest, value)
+            variables[key] = value
+        else:
+            others[key] = value
+    before = {name: copy.deepcopy(config[name]) for name in {key.partition('.')[0] for key in variables}}
+    _merge(config, variables)
+    follow_variables(config, before)
+    _merge(config, others)
+
+
+def _refuse_copied(config: Config, name: str, rest: str, value: Any) -> None:
+    """Refuse a part of a variable that fields have been made of, as in ``dict(dataset, ann_file=...)``."""
+    variable = config[name]
+    copies = [
+        field.lstrip('.')
+        for field, node in walk(config.to_dict())
+        if isinstance(variable, Mapping)
+        and isinstance(node, Mapping)
+        and node != variable
+        and variable.keys() <= node.keys()
+        and node.get('type') == variable.get('type')
+    ]
+    if variable and copies:
+        raise UnusableInputError(
+            f'--cfg-options {name}.{rest}={value}: {name} is a variable, which was copied into {", ".join(copies)} '
+            f'when the config was read. Set the part there: {copies[0]}.{rest}={value}.'
+        )
+
+
+def _merge(config: Config, options: Mapping[str, Any]) -> None:
     # What is deleted goes first, else it would take the other parts with it.
     for key, value in sorted(options.items(), key=lambda option: not option[0].endswith('._delete_')):
         try:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,15 +29,16 @@ class WFLWMetric(NME):
     Args:
         ann_file: The annotation file that is evaluated on, whose annotations hold ``attributes``: 0 or 1 by name. The
             files of ``tools/prepare_data/wflw.py`` do; without them the log says which subsets are not reported.
+        data_root: Folder that ``ann_file`` is relative to, as of the data set.
         threshold: From which error on a face has failed.
         kwargs: ``collect_device`` and ``prefix``, as in MMPose's ``NME``.
     """
 
-    def __init__(self, ann_file: str, threshold: float = 0.1, **kwargs):
+    def __init__(self, ann_file: str, data_root: str = '', threshold: float = 0.1, **kwargs):
         super().__init__(norm_mode='keypoint_distance', keypoint_indices=OUTER_EYE_CORNERS, **kwargs)
         self.threshold = threshold
-        self.ann_file = ann_file
-        content = load(ann_file)
+        self.ann_file = os.path.join(data_root, ann_file)
+        content = load(self.ann_file)
         names = {image['id']: image['file_name'] for image in content['images']}
         self.faces = {
             annotation['id']: (names[annotation['image_id']], annotation.get('attributes', {}))
@@ -56,7 +58,7 @@ class WFLWMetric(NME):
                 raise UnusableInputError(
                     f'WFLWMetric.ann_file={self.ann_file!r} is not the file that the faces come from: its face '
                     f'{data_sample["id"]} is in {name or "no image"}, not {data_sample["img_path"]}. '
-                    "Set it to the data set's ann_file."
+                    "Set data_root and ann_file to the data set's."
                 )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:

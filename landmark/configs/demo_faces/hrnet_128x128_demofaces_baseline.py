@@ -43,7 +43,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=f'{data_root}/{_base_.test_annotations}')
+val_evaluator = dict(data_root=data_root)
 test_evaluator = val_evaluator
 
 # As many iterations whatever the number of annotated faces.

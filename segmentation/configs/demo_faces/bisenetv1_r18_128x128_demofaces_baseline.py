@@ -30,7 +30,12 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='Resize', scale=(128, 128), keep_ratio=True),
+    dict(type='Resize', scale_factor=1.0, keep_ratio=True),  # as for CelebAMask-HQ
+    dict(
+        type='KeyMapper',
+        mapping=dict(seg_fields=...),
+        auto_remap=False,
+        transforms=[dict(type='Resize', scale=(128, 128), keep_ratio=True)]),
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(

@@ -33,5 +33,5 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(dataset, ann_file=test_annotations, test_mode=True, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='WFLWMetric', ann_file=f'{data_root}/{test_annotations}')
+val_evaluator = dict(type='WFLWMetric', data_root=data_root, ann_file=test_annotations)
 test_evaluator = val_evaluator
