@@ -1,5 +1,6 @@
 """The runner of trainings that build on each other."""
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import torch
 from mmcls.apis import jobs
 from mmcls.apis.job_runner import JobError, run_jobs, time_left
 from mmcls.apis.jobs import Job
+from mmcls.errors import RepFusionError
 
 
 @dataclass
@@ -136,6 +138,38 @@ def test_a_job_of_other_settings_is_not_resumed(script, tmp_path):
     assert not other.done
     run_jobs([other], 1)
     assert other.done
+    assert (tmp_path / 'run.earlier/epoch_1.pth').is_file()  # hours of work are not deleted for a changed option
+
+
+def test_the_work_of_a_run_that_goes_on_is_left_where_it_is(script, tmp_path):
+    job = script('run', '')
+    run_jobs([job], 1)
+    (tmp_path / 'classification_distill/run').unlink()
+    hold = (
+        'import sys, time\nfrom mmcls.engine.stopping import locked_work_dir\n'
+        'with locked_work_dir(sys.argv[1], "none"):\n    print("held", flush=True)\n    time.sleep(60)'
+    )
+    with subprocess.Popen([sys.executable, '-c', hold, str(tmp_path / 'run')], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b'held\n'
+        with pytest.raises(RepFusionError, match='is the work directory of a training that still runs'):
+            run_jobs([script('run', '# other settings')], 1)
+        other.kill()
+    assert (tmp_path / 'run/done.json').is_file()
+
+
+def test_a_run_that_ends_without_its_metric_is_not_done(script):
+    job = script('run', '', logs='NME')
+    with pytest.raises(JobError, match=r'run ended without NME, .* Remove .*run and run the same command again'):
+        run_jobs([job], 1)
+    assert not job.done
+
+
+def test_the_callers_environment_stays(script, monkeypatch):
+    monkeypatch.delenv('MALLOC_TRIM_THRESHOLD_', raising=False)
+    monkeypatch.setenv('OMP_NUM_THREADS', '7')
+    run_jobs([script('run', 'import os\nassert os.environ["OMP_NUM_THREADS"] == "1"')], 1)
+    assert os.environ['OMP_NUM_THREADS'] == '7'
+    assert 'MALLOC_TRIM_THRESHOLD_' not in os.environ
 
 
 def test_a_job_is_done_again_when_the_code_has_changed(script, tmp_path, monkeypatch):

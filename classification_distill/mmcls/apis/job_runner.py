@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,6 +16,7 @@ from threading import Thread
 
 import torch
 
+from ..engine.stopping import locked_work_dir
 from ..errors import RepFusionError, UnusableInputError
 from ..files import write_text
 from .jobs import Job
@@ -82,6 +83,11 @@ def run_jobs(jobs: list[Job], num_parallel: int) -> None:
                 job = running.pop(process)
                 if process.exitcode:
                     _fail(job)
+                if job.logs and job.metric(job.logs) is None:
+                    raise JobError(
+                        f'{job.name} ended without {job.logs}, as a run does that was killed while it was validated. '
+                        f'Remove {job.work_dir} and run the same command again.'
+                    )
                 job.mark_done()
                 number, finished = total - len(waiting) - len(running), finished + 1
                 seconds = time.monotonic() - started_at[process]
@@ -119,18 +125,40 @@ def _check_needs(waiting: list[Job]) -> None:
 def _start(job: Job) -> BaseProcess:
     inputs = job.work_dir / 'inputs.json'
     if inputs.is_file() and json.loads(inputs.read_text()) != job.inputs:
-        shutil.rmtree(job.work_dir)  # of other settings or code: nothing of it is to be resumed, or read
+        _set_aside(job.work_dir)  # of other settings or code: nothing of it is to be resumed, or read
     job.work_dir.mkdir(parents=True, exist_ok=True)
     write_text(inputs, json.dumps(job.inputs))
     write_text(job.work_dir / 'run.log', '')  # which is looked at before the process has begun to write it
     # Libraries ask for GPUs when they are imported, and what is forked after that cannot use one.
     context = multiprocessing.get_context('spawn' if torch.cuda.is_available() else 'forkserver')
     context.set_forkserver_preload(PRELOADED)
-    os.environ.update(VARIABLES)
     process = context.Process(target=_run, args=(job.command, job.folder, job.work_dir / 'run.log'))
-    with _nameless_main():
+    with _nameless_main(), _environment(VARIABLES):
         process.start()
     return process
+
+
+def _set_aside(folder: Path) -> None:
+    """Rename a work directory, unless a run still writes there; the one set aside last is kept."""
+    with locked_work_dir(str(folder), 'none'):
+        earlier = folder.with_name(f'{folder.name}.earlier')
+        shutil.rmtree(earlier, ignore_errors=True)
+        folder.rename(earlier)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The variables for what is started here, and not for the caller."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -28,6 +28,7 @@ class Job:
         options: ``--cfg-options`` as a dict.
         needs: Jobs that must have ended before.
         tree: The tree that it runs in.
+        logs: Key of a metric without which it is not done.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Job:
     options: dict = field(default_factory=dict)
     needs: tuple['Job', ...] = ()
     tree: str = 'classification_distill'
+    logs: str = ''
 
     @property
     def command(self) -> list[str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -98,8 +99,11 @@ def demo(part: str = 'digits', data: str | None = None, teacher: str | None = No
         raise UnusableInputError(f'--data and --teacher are of the parts of cifar10; {part} brings its own.')
     yield PARTS[part].about + _slower()
     arguments = ['--images', data] if data else []
-    subprocess.run([sys.executable, ROOT / 'tools/prepare_data' / domain.DATA_SCRIPT, *arguments], check=True)
-    settings = replace(settings, teacher=teacher) if teacher else settings
+    script = ROOT / 'tools/prepare_data' / domain.DATA_SCRIPT
+    if subprocess.run([sys.executable, script, *arguments]).returncode:
+        raise UnusableInputError(f'{script.name} failed: see above.')
+    if teacher:  # a folder is named from here, and the runs are started elsewhere
+        settings = replace(settings, teacher=str(Path(teacher).resolve()) if Path(teacher).exists() else teacher)
     if study := getattr(domain, 'study', None):
         yield from study(settings)
         return

@@ -4,6 +4,7 @@ All starts see the same unlabelled images: SimCLR and BYOL, for no less time tha
 it reads; students of the diffusion model, by the paper's settings and by the recipe.
 """
 
+import hashlib
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -67,12 +68,14 @@ class Start:
         options: ``--cfg-options``.
         epochs: Its length.
         with_all_labels: Whether it is fine-tuned with all labels, too.
+        features: Whose kept features it shares, as it reads the same of the diffusion model; its own by default.
     """
 
     config: str
     options: dict
     epochs: int
     with_all_labels: bool = False
+    features: str = ''
 
 
 @dataclass(frozen=True)
@@ -124,17 +127,20 @@ def pretraining(size: Size, name: str, start: Start, seed: int, teacher: str, va
         'param_scheduler.T_max': start.epochs,
         'randomness.seed': seed,
     }
-    if not start.config.startswith(SELFSUP):
+    if start.config.startswith(SELFSUP):
+        options['model.neck.in_channels'] = 8 * size.channels
+    else:
+        precision = {'model.teacher.dtype': 'bfloat16'} if has_bfloat16() else {}
+        origin = f'of_{hashlib.sha256(teacher.encode()).hexdigest()[:8]}'
+        kept = '_'.join([start.features or folder, origin, str(size.unlabelled), *precision.values()])
+        folder = f'{folder}_{origin}'
         options |= {
             'model.teacher.pretrained': teacher,
             'model.feature_cache.views': size.views,
             # All seeds read the same views, so that each is computed once.
-            'model.feature_cache.folder': f'{WORK_DIR}/features/{folder}_{size.unlabelled}',
+            'model.feature_cache.folder': f'{WORK_DIR}/features/{kept}',
         } | start.options
-        if has_bfloat16():
-            options['model.teacher.dtype'] = 'bfloat16'
-    else:
-        options['model.neck.in_channels'] = 8 * size.channels
+        options |= precision
     work_dir = WORK_DIR / 'students' / f'{folder}_{size.channels}channels_seed{seed}'
     return Job(f'{name}, seed {seed}', f'{start.config}.py', work_dir, options)
 
@@ -165,9 +171,8 @@ def finetuning(size: Size, name: str, labels: int, rate: float, seed: int, stude
         options |= {'model.backbone.init_cfg.checkpoint': checkpoint, 'model.backbone.init_cfg.prefix': prefix}
     settings = f'{size.channels}channels_{labels}labels_lr{rate:g}_{size.validation}_seed{seed}'
     work_dir = WORK_DIR / 'finetune' / f'{origin}_{settings}'
-    return Job(
-        f'fine-tune, {name}, {labels:,} labels, lr {rate:g}, seed {seed}', f'{config}.py', work_dir, options, needs
-    )
+    title = f'fine-tune, {name}, {labels:,} labels, lr {rate:g}, seed {seed}'
+    return Job(title, f'{config}.py', work_dir, options, needs, logs='accuracy/top1')
 
 
 def _network(size: Size) -> dict:

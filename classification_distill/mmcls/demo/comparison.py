@@ -121,7 +121,7 @@ class Comparison:
 
     def _test(self, job: Job) -> Test:
         work_dir, checkpoint = job.work_dir / 'test', job.work_dir / self.checkpoint
-        return Test(f'test, {job.name}', job.config, work_dir, job.options, (job,), job.tree, checkpoint)
+        return Test(f'test, {job.name}', job.config, work_dir, job.options, (job,), job.tree, checkpoint=checkpoint)
 
     def values(self, start: str, labels: int) -> list[float]:
         """The metric of each seed on test images."""

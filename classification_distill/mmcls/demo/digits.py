@@ -118,4 +118,4 @@ def _finetuning(start: str, labels: int, rate: float, seed: int, student: Job | 
         checkpoint = student.work_dir / f'epoch_{student.options["train_cfg.max_epochs"]}.pth'
         options['model.backbone.init_cfg.checkpoint'] = checkpoint
     work_dir = WORK_DIR / 'finetune' / f'{origin}_{labels}labels_lr{rate:g}_seed{seed}'
-    return Job(name, f'{config}.py', work_dir, options, needs)
+    return Job(name, f'{config}.py', work_dir, options, needs, logs='accuracy/top1')

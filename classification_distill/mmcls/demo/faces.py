@@ -152,4 +152,4 @@ def _downstream(task: Task, start: str, labels: int, rate: float, seed: int) -> 
         options[f'{task.init_cfg}.checkpoint'] = needs[0].work_dir / last
     work_dir = WORK_DIR / task.tree / f'{origin}_{labels}labels_lr{rate:g}_seed{seed}'
     name = f'{task.name.partition(",")[0]}, {start}, {labels} labels, lr {rate:g}, seed {seed}'
-    return Job(name, config, work_dir, options, needs, task.tree)
+    return Job(name, config, work_dir, options, needs, task.tree, task.metric)

@@ -21,8 +21,7 @@ METRIC = 'accuracy/top1'
 _ALONE = {'model.teacher.noise': 'forward', 'model.timestep_policy.type': 'FixedPolicy'}
 _ALONE |= {'model.timestep_policy.timestep': 60}
 RECIPE = Start(f'{HINT}_recipe', {}, SIZE.epochs)
-# Of the factors that read of the diffusion model what the recipe does.
-_SHARED = {'model.feature_cache.folder': f'{WORK_DIR}/features/ddpm-r18_hint_recipe_{SIZE.unlabelled}'}
+_SHARED = replace(RECIPE, features='ddpm-r18_hint_recipe')  # these read of the diffusion model what the recipe does
 FACTORS = {
     'the recipe': RECIPE,
     'clean images': replace(RECIPE, options={'model.teacher.noise': 'none'}),
@@ -31,10 +30,10 @@ FACTORS = {
     'the decoder alone': Start(HINT, _ALONE | {'model.teacher.layers': "['up_blocks.1.resnets.0']"}, SIZE.epochs),
     'averages of both': replace(RECIPE, options={'model.distill_loss.0.pooled': True}),
     'maps of both': replace(RECIPE, options={'model.distill_loss.1.pooled': False}),
-    'cosine distance': replace(RECIPE, options=_SHARED | {f'model.distill_loss.{i}.norm': 'cosine' for i in (0, 1)}),
-    'attention of the map': replace(RECIPE, config='configs/cifar10few-at/ddpm-r18_at_recipe', options=_SHARED),
+    'cosine distance': replace(_SHARED, options={f'model.distill_loss.{i}.norm': 'cosine' for i in (0, 1)}),
+    'attention of the map': replace(_SHARED, config='configs/cifar10few-at/ddpm-r18_at_recipe'),
     'one view of each image': replace(RECIPE, options={'model.feature_cache.views': 1}),
-    'twice as long': replace(RECIPE, options=_SHARED, epochs=2 * SIZE.epochs),
+    'twice as long': replace(_SHARED, epochs=2 * SIZE.epochs),
 }
 ROW = ('changed', 'learning_rate', 'seed', 'validation')
 
