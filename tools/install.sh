@@ -2,8 +2,10 @@
 # Install RepFusion and all it needs into .venv (or $VENV): bash tools/install.sh
 # Does nothing when it is already installed and neither the requirements, pyproject.toml nor this script has changed.
 set -euo pipefail
+unset CDPATH # by which cd would print where it went
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=${VENV:-$ROOT/.venv}
+[[ $VENV = /* ]] || VENV=$PWD/$VENV
 NEEDED_GB=8
 
 fail() { echo "install.sh: $*" >&2; exit 1; }

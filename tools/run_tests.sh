@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Run the tests: bash tools/run_tests.sh [ARGS of pytest]
 set -euo pipefail
+unset CDPATH # by which cd would print where it went
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 bash "$ROOT/tools/install.sh"
 source "$ROOT/tools/python.sh"

@@ -9,10 +9,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/python.sh"
 GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
 CPUS_PER_TASK=${CPUS_PER_TASK:-5}
+set -f # SRUN_ARGS and PY_ARGS are split at spaces, and nothing else happens to them
 
 run_tasks() {
     command -v srun >/dev/null || { echo "srun was not found: this machine is not part of a Slurm cluster." >&2; exit 1; }
     local gpus=$GPUS_PER_NODE gres=(--gres="gpu:$GPUS_PER_NODE") nodes
+    [[ " ${SRUN_ARGS:-} " != *' --gres=none '* ]] || gpus=0 gres=()
     nodes=$(describe_nodes "$1")
     if [ -n "$nodes" ]; then
         if ! grep -qv ' 0 GPUs' <<<"$nodes"; then
@@ -21,7 +23,6 @@ run_tasks() {
         fi
         refuse_too_many "$1" "$nodes" "$gpus"
     fi
-    set -f # SRUN_ARGS and PY_ARGS are split at spaces, and nothing else happens to them
     exec srun --partition="$1" --job-name="$2" "${gres[@]}" --ntasks="$GPUS" --ntasks-per-node="$GPUS_PER_NODE" \
         --cpus-per-task="$CPUS_PER_TASK" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
         env OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" "$PYTHON" -u "${@:3}"

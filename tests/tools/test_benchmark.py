@@ -207,6 +207,9 @@ def test_scaling_prints_a_column_a_number_of_gpus(monkeypatch, capsys):
     (('processes', 'cifar'), 'neither a preset (cifar10, celebahq, adm64, adm256) nor a config file'),
     (('train', 'configs/_base_/default_runtime.py'), 'its model is not a RepFusion'),
     (('data', 'configs/cifar10-hint/ddpm-r18_hint.py'), 'its training set ImagesInMemory is none of files in folders'),
+    (('step', 'cifar10', '--cfg-options', 'model.backbone.depth=50'), 'change a config, and cifar10 is a preset'),
+    (('data', 'configs/imagenet-hint/ddpm-r18_hint.py', '--workers', '0'), 'what is measured are workers'),
+    (('data', 'configs/imagenet-hint/ddpm-r18_hint.py', '--entries', '100'), 'an epoch that is measured takes'),
     (('scaling', DISTILL), 'its training set is none of ImageNet, CIFAR10'),
     (('scaling', 'configs/cifar10-hint/ddpm-r18_hint.py', '--assume', 'flops=1'), 'not flops'),
 ])  # fmt: skip

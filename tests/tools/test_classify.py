@@ -244,6 +244,18 @@ def test_train_and_val_are_found_and_matched_by_name(tmp_path):
         split_images(tmp_path / 'images', other, 0.2, tmp_path / 'out')
 
 
+def test_validation_images_are_not_trained_on(tmp_path):
+    folder = make(tmp_path / 'flowers', rose=3, tulip=3)
+    val = make(folder / 'kept', rose=2, tulip=2)
+    with pytest.raises(UnusableInputError, match='kept lies in .*flowers, so that its images would be trained on'):
+        split_images(folder, val, 0.2, tmp_path / 'out')
+    (folder / 'kept').rename(folder / 'val')
+    with pytest.raises(
+        UnusableInputError, match=r'flowers/val would be a class of its own\. Put the other classes into'
+    ):
+        split_images(folder, None, 0.2, tmp_path / 'out')
+
+
 def test_a_rate_is_judged_by_images_that_did_not_choose_it():
     low = torch.tensor([1, 0, 1, 0, 1, 0, 0, 0], dtype=torch.bool)  # better on one half than on the other
     start = judge({0.1: low, 0.2: ~low})

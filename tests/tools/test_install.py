@@ -38,7 +38,7 @@ def install(tmp_path, **variables) -> subprocess.CompletedProcess:
     environment = {key: value for key, value in os.environ.items() if key not in ('BASE_PYTHON', 'VIRTUAL_ENV')}
     environment |= {'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}', 'VENV': str(tmp_path / 'venv')} | variables
     command = ['bash', str(ROOT / 'tools/install.sh')]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(('name', 'variables'), [
@@ -87,7 +87,8 @@ def test_a_python_that_is_new_enough_is_taken(tmp_path):
     assert 'RepFusion needs Python' not in done.stderr
 
 
-def test_another_package_of_the_same_name_is_told_apart(tmp_path):
+@pytest.mark.parametrize('variables', [{}, {'VENV': 'venv', 'CDPATH': '.:/'}])
+def test_another_package_of_the_same_name_is_told_apart(tmp_path, variables):
     write_python(tmp_path / 'bin/python3', '3.11.9')
     write_python(tmp_path / 'venv/bin/python', '3.11.9')
     python = tmp_path / 'venv/bin/python'
@@ -95,7 +96,7 @@ def test_another_package_of_the_same_name_is_told_apart(tmp_path):
     other = tmp_path / 'old/mmcls/__init__.py'  # MMClassification 0.x
     other.parent.mkdir(parents=True)
     other.touch()
-    done = install(tmp_path, PYTHONPATH=str(tmp_path / 'old'))
+    done = install(tmp_path, PYTHONPATH=str(tmp_path / 'old'), **variables)
     assert done.returncode == 1
     assert f'install.sh: the package mmcls in {tmp_path / "venv"} is {other}, ' in done.stderr
     assert f'{python} -m pip uninstall mmcls' in done.stderr

@@ -2,7 +2,7 @@ import mmcv
 import numpy as np
 import pytest
 from mmcls.apis.probe import fit_probes
-from mmcls.apis.probe_configs import write_snippet
+from mmcls.apis.probe_configs import _read_folder, write_snippet
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
@@ -119,6 +119,20 @@ def test_a_pipeline_and_a_folder_of_classes(pipeline_folder, tmp_path, capsys):
     door('probe', pipeline_folder, tmp_path / 'photos', *arguments, '--out', tmp_path / 'out')
     assert 'Linear probe 100.0 % (standard error 0.0) on 4 images that did not choose it' in capsys.readouterr().out
     assert len((tmp_path / 'out/probe.csv').read_text().splitlines()) == 1 + 2
+    Image.new('L', (12, 10), 40).save(tmp_path / 'photos/dark/8.png')
+    with pytest.raises(SystemExit):  # what was measured is not of these images
+        door('probe', pipeline_folder, tmp_path / 'photos', *arguments, '--out', tmp_path / 'out')
+    assert 'holds a probe with other settings (images)' in capsys.readouterr().err
+
+
+def test_half_of_each_class_is_for_testing(tmp_path):
+    for name in 'abcdefghij':
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            Image.new('L', (4, 4)).save(tmp_path / name / f'{index}.png')
+    splits, classes = _read_folder(tmp_path, 4, 100, 100)
+    assert [labels.tolist() for _, labels in splits] == [list(range(10))] * 2
+    assert len(classes) == 10
 
 
 def test_the_best_cell_is_judged_by_images_that_did_not_choose_it(tmp_path):

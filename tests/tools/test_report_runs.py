@@ -3,6 +3,7 @@
 import json
 
 from mmcls.apis.report.curves import is_error
+from mmcls.apis.report.page import _command
 from mmcls.apis.report.results import final_metrics, summarize
 from mmcls.apis.report.runs import Group, find_runs
 from processes import run_tool
@@ -31,6 +32,35 @@ def test_the_newest_test_and_the_last_validation_are_the_results(tmp_path):
     path.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
     (run,) = find_runs([tmp_path])
     assert final_metrics(run) == {'accuracy/top1': 40.0, 'test accuracy/top1': 60.0, 'loss': 2.0}
+
+
+def test_what_a_policy_drew_is_no_metric(tmp_path):
+    rows = [{'lr': 0.1, 'iter': 5, 'loss': 2.0}, {'timestep_share/0': 1.0, 'step': 5}]
+    path = tmp_path / '20260101_000000/vis_data/scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
+    (run,) = find_runs([tmp_path])
+    assert final_metrics(run) == {'loss': 2.0}
+
+
+def test_the_environment_is_that_of_the_training(tmp_path):
+    for start, gpus in (('20260101_000000', 8), ('20260101_000001', 1)):  # then a test
+        (tmp_path / start).mkdir()
+        (tmp_path / start / f'{start}.log').write_text(f'System environment:\n    GPU number: {gpus}\n')
+    path = tmp_path / '20260101_000000/vis_data/scalars.json'
+    path.parent.mkdir()
+    path.write_text('{"lr": 0.1, "loss": 1, "iter": 1}\n')
+    (run,) = find_runs([tmp_path])
+    assert run.environment == {'GPU number': '8'}
+
+
+def test_what_repeats_a_run_that_went_on_starts_from_the_beginning(tmp_path):
+    path = tmp_path / 'run/20260101_000000/vis_data/scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text('{"lr": 0.1, "loss": 1, "iter": 1}\n')
+    path.with_name('config.py').write_text("default_scope = 'mmpretrain'\nresume = True\nload_from = 'epoch_1.pth'\n")
+    command = _command(Group('run', find_runs([tmp_path])))
+    assert command.endswith('--cfg-options resume=False load_from=None')
 
 
 def test_the_picture_of_the_results_is_of_the_fields_metric(tmp_path):

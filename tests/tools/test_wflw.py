@@ -155,8 +155,20 @@ def test_written_once_and_checked(raw, run, capsys):
     assert {path: path.stat().st_mtime_ns for path in raw.rglob('*')} == before
     assert capsys.readouterr().out.count(f'{TRAIN} training and {TEST} test faces (largepose') == 3
     (raw / wflw.ANNOTATIONS['test_blur']).unlink()
+    mended = raw / wflw.ANNOTATIONS['train']
+    mended.write_text(mended.read_text().replace('"iscrowd": 0', '"iscrowd": 1'))
     run(raw)
     assert (raw / wflw.ANNOTATIONS['test_blur']).is_file()
+    assert '"iscrowd": 1' in mended.read_text()  # somebody's own is left
+
+
+def test_a_link_to_the_images_is_made_anew(raw, run):
+    run(raw)
+    shutil.rmtree(raw / 'WFLW_annotations')
+    (raw / 'images').unlink()
+    (raw / 'images').symlink_to('/where/they/were')
+    run(raw)
+    assert (raw / 'images').resolve() == raw / wflw.RAW_IMAGES
 
 
 def test_openmmlabs_own_files_do_as_well(raw, run):

@@ -83,6 +83,8 @@ def write_folder(folder: Path, images: Path | None) -> None:
     Raises:
         DataError: When ``folder`` holds something else, or the images are not there.
     """
+    if images and not (images / 'train').is_dir():
+        raise DataError(f'There is no folder {images / "train"}; {images} should hold {{train,test}}/<class>/*.')
     if folder.exists():
         raise DataError(f'{folder} is not complete, or holds something else. Remove it, or give a folder of its own.')
     partial = folder.with_name(folder.name + '.partial')

@@ -157,6 +157,7 @@ def unpack(archive: zipfile.ZipFile, targets: Mapping[str, str], folder: Path) -
         DataError: When ``folder`` holds something else altogether, a sample of the images does not decode, the disk has
             too little room or fills up, or a member is damaged.
     """
+    folder = folder.resolve()  # of a link to another disk
     present = os.listdir(folder) if folder.exists() else []
     if present and not any((folder / target).exists() for target in targets.values()):
         raise DataError(f'{folder} holds something else: {first(sorted(present))}. Give a folder of its own.')

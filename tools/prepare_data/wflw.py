@@ -105,6 +105,7 @@ def link_images(folder: Path) -> None:
         return
     if not (folder / RAW_IMAGES).is_dir():
         raise DataError(f'{folder} has neither {IMAGES} nor {RAW_IMAGES}. {ADVICE}')
+    (folder / IMAGES).unlink(missing_ok=True)  # a link to where they were before
     (folder / IMAGES).symlink_to(RAW_IMAGES)
 
 
@@ -121,12 +122,16 @@ def prepare(folder: Path) -> None:
     sizes = image_sizes(folder / IMAGES, sorted({face['name'] for split in faces.values() for face in split}))
     for attribute, subset in zip(ATTRIBUTES, SUBSETS, strict=True):
         faces[f'test_{subset}'] = [face for face in faces['test'] if face['attributes'][attribute]]
-    for name, path in progress_bar(ANNOTATIONS.items(), 'annotations'):
+    # Those that are right may be somebody's own.
+    waiting = {name: path for name, path in ANNOTATIONS.items() if _problem(folder / path)}
+    for name, path in progress_bar(waiting.items(), 'annotations'):
         write_file(folder / path, io.BytesIO(json.dumps(to_coco(faces[name], sizes)).encode()))
 
 
 def _damage(annotations: dict) -> str | None:
     """What WFLWDataset would stumble over."""
+    if any('file_name' not in image for image in annotations['images']):
+        return 'an image has no file_name'
     for annotation in annotations['annotations']:
         missing = {'keypoints', 'num_keypoints', 'center', 'scale', 'iscrowd', 'image_id', 'id'} - annotation.keys()
         if missing:
@@ -136,23 +141,28 @@ def _damage(annotations: dict) -> str | None:
     return None
 
 
+def _problem(path: Path) -> str | None:
+    """What is wrong with an annotation file."""
+    if not path.is_file():
+        return 'is missing'
+    try:
+        damage = _damage(json.loads(path.read_text()))
+    except (ValueError, KeyError, TypeError) as error:
+        damage = f'{type(error).__name__}: {error}'
+    return damage and f'is damaged: {damage}'
+
+
 def inspect(folder: Path) -> tuple[list[str], dict[str, int]]:
     """What is wrong, nothing for a complete folder, and the number of faces in each annotation file."""
     problems, counts = [], defaultdict(int)
     names = set()
     for name, file in ANNOTATIONS.items():
-        if not (folder / file).is_file():
-            problems.append(f'{file} is missing')
+        if problem := _problem(folder / file):
+            problems.append(f'{file} {problem}')
             continue
-        try:
-            content = json.loads((folder / file).read_text())
-            damage = _damage(content)
-            names |= {image['file_name'] for image in content['images']}
-            counts[name] = len(content['annotations'])
-        except (ValueError, KeyError, TypeError) as error:
-            damage = f'{type(error).__name__}: {error}'
-        if damage:
-            problems.append(f'{file} is damaged: {damage}')
+        content = json.loads((folder / file).read_text())
+        names |= {image['file_name'] for image in content['images']}
+        counts[name] = len(content['annotations'])
     missing = sorted(name for name in names if not (folder / IMAGES / name).is_file())
     if missing:
         problems.append(f'{IMAGES}: {len(missing):,} of {len(names):,} images are missing: {first(missing)}')
@@ -171,6 +181,9 @@ def contents(counts: dict[str, int]) -> str:
 def main() -> None:
     args = parse_args(__doc__, FOLDER)
     problems, counts = inspect(args.folder)
+    if problems and not args.check and (args.folder / RAW_IMAGES).is_dir():  # perhaps nothing but the link is missing
+        link_images(args.folder)
+        problems, counts = inspect(args.folder)
     if problems and not args.check:
         prepare(args.folder)
         problems, counts = inspect(args.folder)

@@ -46,13 +46,21 @@ def split_images(
         tuple: The classes; the images that train; those that judge.
 
     Raises:
-        UnusableInputError: When there are no two classes of two images, or ``val`` has a class that is not among them.
+        UnusableInputError: When there are no two classes of two images, ``val`` has a class that is not among them, or
+            lies in the folder that trains.
     """
     if not folder.is_dir():
         raise UnusableInputError(f'There is no folder {str(folder)!r}.')
     if (folder / 'train').is_dir():
         val = val or next((folder / name for name in VAL_NAMES if (folder / name).is_dir()), None)
         folder = folder / 'train'
+    elif inside := [name for name in VAL_NAMES if (folder / name).is_dir()]:
+        raise UnusableInputError(
+            f'{folder / inside[0]} would be a class of its own. Put the other classes into {folder / "train"}, beside '
+            'it; or move it out of the folder and give it by --val.'
+        )
+    if val and val.resolve().is_relative_to(folder.resolve()):
+        raise UnusableInputError(f'{val} lies in {folder}, so that its images would be trained on. Move it out.')
     classes, images = _list(folder, out)
     if val is None:
         return classes, *_keep_some(images, classes, val_share)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ..configs import type_name
 from ..files import read_rows
+from ..visualization.timesteps import SHARE
 from .student import Student
 
 NO_METRICS = ('lr', 'base_lr', 'data_time', 'time', 'memory', 'epoch', 'iter', 'step')
@@ -49,7 +50,7 @@ def describe_metrics(student: Student) -> str:
         key: value
         for row in _logged(student)
         for key, value in row.items()
-        if key not in NO_METRICS and not key.startswith(QUALITY)
+        if key not in NO_METRICS and not key.startswith((QUALITY, SHARE))
     }
     if not latest:
         return ''

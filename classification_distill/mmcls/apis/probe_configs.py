@@ -1,6 +1,7 @@
 """A probe that is kept in a folder and resumed where it was stopped: a table, a heat map, a config of the best cell."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from tqdm.contrib.concurrent import thread_map
 from ..configs import load_config
 from ..datasets.image_folder import load_classes
 from ..datasets.in_memory import one_by_one
+from ..engine.feature_cache import fingerprint_weights
 from ..engine.preflight import walk_datasets
 from ..errors import UnusableInputError
 from ..files import write_text, written_whole
@@ -72,7 +74,9 @@ def probe_configs(
         network.class_conditioning.set_dataset_classes(classes)
     record = {
         'teacher': teacher,
+        'weights': fingerprint_weights(network),
         'data': data,
+        'images': sizes if config else [_digest(*split) for split in splits],
         'layers': list(network.layers),
         'timesteps': list(timesteps),
         'train': num_train,
@@ -116,9 +120,18 @@ def _data_config(path: str) -> Config:
 def _read_folder(folder: Path, size: int, *limits: int) -> tuple[list[Labelled], list[str]]:
     """Two parts of a folder of classes, the same ones in every call, and the names of the classes."""
     pixels, labels, classes = load_classes(folder, size)
-    halves = torch.from_numpy(np.random.default_rng(0).permutation(len(labels))).tensor_split(2)
+    order = np.random.default_rng(0).permutation(len(labels))
+    place = np.empty(len(labels), int)  # of each image among those of its class
+    for label in range(len(classes)):
+        (found,) = np.nonzero(labels.numpy()[order] == label)
+        place[found] = range(len(found))
+    halves = [torch.from_numpy(order[place % 2 == which]) for which in range(2)]
     parts = [half[:limit].sort().values for half, limit in zip(halves, limits, strict=True)]
     return [(pixels[part], labels[part]) for part in parts], classes
+
+
+def _digest(pixels: torch.Tensor, labels: torch.Tensor) -> str:
+    return hashlib.sha256(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:32]
 
 
 def _build_images(config: Config, split: str, limit: int, seed: int = 0) -> Dataset:

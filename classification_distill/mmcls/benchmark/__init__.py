@@ -126,6 +126,8 @@ def _measure_model(
     """Measure ``step`` or ``processes``, which take a preset or a config."""
     measure = step.measure if command == 'step' else processes.measure
     if model in PRESETS:
+        if cfg_options:
+            raise UnusableInputError(f'--cfg-options change a config, and {model} is a preset.')
         batch_size = batch_size or PRESETS[model][2][torch.cuda.is_available()]
         with tempfile.TemporaryDirectory() as folder:
             return {'batch_size': batch_size}, measure(

@@ -118,6 +118,11 @@ def measure(
         one's first; ``images_per_second`` when nothing else is done; ``data_share`` of the time spent waiting for
         batches between steps.
     """
+    if min(workers) < 1:
+        raise UnusableInputError(f'workers={workers}: what is measured are workers; give 1 or more.')
+    needed = config.train_dataloader.batch_size * (1 + 2 * max(workers) + batches)
+    if entries < needed:
+        raise UnusableInputError(f'entries={entries}: an epoch that is measured takes {needed:,} or more.')
     rows = []
     with tempfile.TemporaryDirectory(dir=folder) as made:
         print(f'{entries} names: making ...', file=sys.stderr)

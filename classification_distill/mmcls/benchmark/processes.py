@@ -12,6 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.model import MMDistributedDataParallel
 
+from ..errors import UnusableInputError
 from ..models.teachers.execution import GraphReplay
 from ..weights import load_checkpoint
 from .step import Step, ways
@@ -33,6 +34,8 @@ def measure(model: dict, batch_size: int, processes: int, rounds: int) -> list[d
         as a share of that of one alone in the same round, ``seconds`` a step, every round's, and likewise
         ``processor_efficiency`` and ``processor_seconds``, which do not count what others on the machine take.
     """
+    if 0 < torch.cuda.device_count() < processes:
+        raise UnusableInputError(f'processes={processes}, and torch finds {torch.cuda.device_count()} GPU(s) here.')
     context = mp.get_context('spawn')
     with tempfile.TemporaryDirectory() as folder:
         arguments = (model, batch_size, processes, rounds, folder, context.Barrier(processes))

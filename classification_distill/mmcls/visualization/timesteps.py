@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+SHARE = 'timestep_share/'  # of the scalars that the hook logs
+
 
 def read_histogram(path: Path) -> list[dict]:
     """The rows of a ``timestep_histogram.jsonl``, one an interval: a run that was resumed has written some twice."""
@@ -111,7 +113,7 @@ class TimestepHistogramHook(Hook):
             file.write(json.dumps({'iter': step, 'num_timesteps': self._num_timesteps, 'counts': totals}) + '\n')
         shares = shares_of(counts.sum(0, keepdims=True))[0].tolist()
         shares_by_t = zip(self._firsts.tolist(), shares, strict=True)
-        runner.visualizer.add_scalars({f'timestep_share/{t}': share for t, share in shares_by_t}, step)
+        runner.visualizer.add_scalars({f'{SHARE}{t}': share for t, share in shares_by_t}, step)
         history = shares_of(np.array([row['counts'] for row in read_histogram(path)]))
         self._draw(runner, 'timesteps', draw_through_training, history, step)
         if self._classes:

@@ -178,4 +178,6 @@ def _command(group: Group) -> str:
     config = run.config_file.resolve() if run.config_file else '<CONFIG>'
     work_dir = f'work_dirs/again/{run.folder.name}'
     command = ['bash', 'tools/dist_train.sh', str(config), processes, '--work-dir', work_dir]
+    if run.config.get('resume'):  # as it was dumped by a run that went on: from the end, nothing would be trained
+        command += ['--cfg-options', 'resume=False', 'load_from=None']
     return f'cd {shlex.quote(str(run.tree))}\n{shlex.join(command)}'

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from ...visualization.timesteps import SHARE
 from .curves import ERROR, NOT_DRAWN, is_error, style_of
 from .figures import picture
 from .runs import Group, Run
@@ -55,7 +56,7 @@ def final_metrics(run: Run) -> dict[str, float]:
     latest: dict[str, float] = {}
     for row in run.rows:
         if 'epoch' not in row and 'lr' not in row:  # of a validation
-            latest |= {key: value for key, value in row.items() if key not in NOT_DRAWN}
+            latest |= {key: v for key, v in row.items() if key not in NOT_DRAWN and not key.startswith(SHARE)}
     latest |= {f'test {key}': value for key, value in run.tested.items() if key not in NOT_DRAWN}
     latest |= next(({'loss': row['loss']} for row in reversed(run.rows) if 'loss' in row), {})
     return {key: value for key, value in latest.items() if isinstance(value, int | float)}
