@@ -21,8 +21,14 @@ COMMANDS = {
     'demo': 'demo',
     'convert-guided-diffusion': 'convert_guided_diffusion',
 }
-#: Installed without their dependencies, which would replace others: pip cannot be told so in a package.
-WITHOUT_DEPENDENCIES = {'mmcv': 'mmcv-lite==2.1.0', 'mmpose': 'mmpose==1.1.0', 'xtcocotools': 'xtcocotools==1.14.3'}
+#: How pip cannot be told in a package to install these: without their dependencies, which would replace others, and
+#: the last from source, as its wheel is compiled against numpy 1.
+INSTALLED_BY = {
+    'mmcv': 'pip install --no-deps mmcv-lite==2.1.0',
+    'mmpose': 'pip install --no-deps mmpose==1.1.0',
+    'xtcocotools': 'pip install cython setuptools wheel\n'
+    'pip install --no-deps --no-build-isolation --no-binary xtcocotools xtcocotools==1.14.3',
+}
 
 
 def tools() -> Path:
@@ -41,9 +47,9 @@ def main() -> None:
         sys.exit(f'There is no command {name!r}.\n\n{_overview()}')
     else:
         asks = {'-h', '--help'} & set(arguments)
-        missing = [package for module, package in WITHOUT_DEPENDENCIES.items() if not importlib.util.find_spec(module)]
+        missing = [command for module, command in INSTALLED_BY.items() if not importlib.util.find_spec(module)]
         if missing and not asks:
-            sys.exit(f'Missing: pip install --no-deps {" ".join(missing)}')
+            sys.exit('\n'.join(['Something is missing, which these install:', *missing]))
         sys.argv = [f'repfusion {name}', *arguments]
         path = tools() / f'{COMMANDS[name]}.py'
         # runpy would name the file in the usage.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train as a batch job that outlives its time limit: sbatch [ARGS of sbatch] tools/sbatch_train.sh <CONFIG> [WORK_DIR] [ARGS of train.py]
-# Submit it from the repository's root or a tree's folder. Arguments of sbatch win over the lines below, e.g.
+# Submit it from a tree's folder. Arguments of sbatch win over the lines below, e.g.
 #   sbatch -p vision -J distil -t 24:00:00 --nodes=2 tools/sbatch_train.sh configs/digits-hint/ddpm-r18_hint.py
 # and --gres=none is for processors. Ahead of the limit the run is told to save its state and stop, and Slurm queues the
 # job again; each start goes on from the newest checkpoint. An iteration, a validation and a checkpoint must fit into
@@ -20,7 +20,7 @@ set -euo pipefail
 }
 # Slurm runs a copy of this file, so its own folder says nothing.
 cd "$SLURM_SUBMIT_DIR"
-[ -f tools/train.py ] || { echo "There is no tools/train.py in $PWD: submit from the repository's root or a tree's folder." >&2; exit 2; }
+[ -f tools/train.py ] && [ -d configs ] || { echo "There are no tools/train.py and configs in $PWD: submit from a tree's folder." >&2; exit 2; }
 source tools/python.sh
 config=$1
 shift

@@ -247,7 +247,7 @@ def test_train_and_val_are_found_and_matched_by_name(tmp_path):
 def test_validation_images_are_not_trained_on(tmp_path):
     folder = make(tmp_path / 'flowers', rose=3, tulip=3)
     val = make(folder / 'kept', rose=2, tulip=2)
-    with pytest.raises(UnusableInputError, match='kept lies in .*flowers, so that its images would be trained on'):
+    with pytest.raises(UnusableInputError, match=r'kept lies in .*flowers, so that its images would be trained on'):
         split_images(folder, val, 0.2, tmp_path / 'out')
     (folder / 'kept').rename(folder / 'val')
     with pytest.raises(

@@ -36,8 +36,8 @@ def test_commands_are_called_and_unknown_ones_refused(capsys, monkeypatch):
 
 def test_what_pip_could_not_bring_is_named(monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['repfusion', 'train', 'config.py'])
-    monkeypatch.setitem(repfusion.WITHOUT_DEPENDENCIES, 'no_such_module', 'mmcv-lite==2.1.0')
-    with pytest.raises(SystemExit, match=r'^Missing: pip install --no-deps mmcv-lite==2\.1\.0$'):
+    monkeypatch.setattr(repfusion, 'INSTALLED_BY', {'no_such_module': 'pip install it'})
+    with pytest.raises(SystemExit, match=r'^Something is missing, which these install:\npip install it$'):
         repfusion.main()
 
 

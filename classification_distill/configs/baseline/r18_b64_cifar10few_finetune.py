@@ -1,4 +1,4 @@
-_base_ = ['../_base_/datasets/cifar10few_b64.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/datasets/cifar10few_b64.py', '../_base_/iter_runtime.py']
 
 model = dict(
     type='ImageClassifier',
@@ -16,4 +16,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=2000),
 ]
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=2000))
+default_hooks = dict(checkpoint=dict(interval=2000))

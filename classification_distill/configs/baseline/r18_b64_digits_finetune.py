@@ -1,4 +1,4 @@
-_base_ = ['../_base_/datasets/digits_b64.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/datasets/digits_b64.py', '../_base_/iter_runtime.py']
 
 model = dict(
     type='ImageClassifier',
@@ -13,4 +13,4 @@ val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-4))
 param_scheduler = dict(type='CosineAnnealingLR', T_max=320, by_epoch=False)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=320))
+default_hooks = dict(checkpoint=dict(interval=320))
