@@ -132,6 +132,13 @@ def test_missing_and_foreign_files_are_named(raw, run):
         run(raw, '--check')
 
 
+def test_an_empty_list_is_named(raw, run):
+    run(raw)
+    (raw / 'val.txt').write_text('')
+    with pytest.raises(DataError, match=r'val\.txt, the list of the val split, is empty'):
+        run(raw, '--check')
+
+
 def test_a_wrong_folder_is_refused(tmp_path, run):
     (tmp_path / 'notes.txt').write_text('')
     with pytest.raises(DataError, match=r'no file .*list_eval_partition\.txt'):

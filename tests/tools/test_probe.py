@@ -98,6 +98,12 @@ def test_what_cannot_be_probed_is_refused(configs, tmp_path, arguments, message)
     assert not (tmp_path / 'out').exists()
 
 
+def test_data_that_are_not_there_are_named(pipeline_folder, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        door('probe', pipeline_folder, tmp_path / 'few')
+    assert 'There is neither a folder nor a config' in capsys.readouterr().err
+
+
 def test_probes_find_what_is_there_and_nothing_else():
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 50)

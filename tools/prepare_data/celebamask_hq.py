@@ -94,6 +94,8 @@ def find_problems(folder: Path) -> list[str]:
         if not (folder / f'{name}.txt').is_file():
             return [f'{name}.txt, the list of the {name} split, is missing']
         split[name] = (folder / f'{name}.txt').read_text().split()
+        if not split[name]:
+            return [f'{name}.txt, the list of the {name} split, is empty']
     counts = {name: len(indices) for name, indices in split.items()}
     problems = []
     if sum(counts.values()) == sum(OFFICIAL_COUNTS.values()) and counts != OFFICIAL_COUNTS:

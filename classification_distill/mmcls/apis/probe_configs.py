@@ -20,7 +20,7 @@ from ..datasets.image_folder import load_classes
 from ..datasets.in_memory import one_by_one
 from ..engine.feature_cache import fingerprint_weights
 from ..engine.preflight import walk_datasets
-from ..errors import UnusableInputError
+from ..errors import MissingFileError, UnusableInputError
 from ..files import write_text, written_whole
 from ..progress import ProgressBar
 from .probe import DEVICE, TIMESTEPS, Labelled, check_timesteps, probe_timestep, progress_bar
@@ -108,6 +108,8 @@ def _teacher_settings(teacher: str) -> dict:
 
 
 def _data_config(path: str) -> Config:
+    if not Path(path).is_file():
+        raise MissingFileError(f'There is neither a folder nor a config {path!r} in {Path.cwd()}.')
     config = load_config(path)
     if not {'train_dataloader', 'val_dataloader'} <= config.keys():
         raise UnusableInputError(
