@@ -9,11 +9,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add('folder', help='folder of images, at any depth')
-    add(
-        '--teacher',
-        required=True,
-        help='hub id, folder of a pipeline, or checkpoint of guided-diffusion, EDM, SiT or REPA',
-    )
+    add('--teacher', required=True, help='hub id, pipeline, or checkpoint: guided-diffusion, EDM, SiT, REPA')
     add('--student', required=True, help='model of timm or MMPretrain: resnet50, resnet50_8xb32_in1k')
     add('--student-weights', metavar='FILE', help='trained weights of it to start from (its initialisation)')
     add('--out', required=True, help='folder of the results')
